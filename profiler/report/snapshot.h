@@ -1,0 +1,39 @@
+/* snapshot.h: what one profile is made of, as a reader sees it.
+ *
+ * The encoder (pprof.h) knows only this contract; snapshot.c fulfils it from the sampler's tables, a unit test
+ * from an array. */
+#ifndef HT_REPORT_SNAPSHOT_H
+#define HT_REPORT_SNAPSHOT_H
+
+#include "sys/compiler.h"
+
+/* The estimates for one stack and one size bucket. `pcs` is as frames.h describes, leaf first. */
+struct ht_sample {
+    const uintptr_t *pcs;
+    unsigned depth;
+    int64_t alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
+    int64_t block_bytes; /* mean size of one block, the label "bytes" */
+};
+
+/* Called for each sample in turn; a result other than 0 ends the walk and is returned by it. */
+typedef int ht_sample_visit(void *context, const struct ht_sample *sample);
+
+#define HT_COMMENTS_MAX 32
+#define HT_COMMENT_SIZE 160
+
+struct ht_snapshot {
+    int64_t time_nanos;      /* wall clock, of the moment the snapshot was taken */
+    uint64_t interval_bytes; /* the profile's period; at least 1 */
+    int (*each_sample)(const struct ht_snapshot *snapshot, ht_sample_visit *visit, void *context);
+    const void *source; /* each_sample's own */
+    unsigned comment_count;
+    char comments[HT_COMMENTS_MAX][HT_COMMENT_SIZE];
+};
+
+/* What the encoder found on its way, for the line that reports a profile. */
+struct ht_totals {
+    int64_t alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
+    uint64_t samples; /* rows of the profile */
+};
+
+#endif

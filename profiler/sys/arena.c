@@ -1,0 +1,119 @@
+#include "sys/arena.h"
+
+#include "sys/lock.h"
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+#define CHUNK         ((size_t)256 * 1024)
+#define LIMIT_DEFAULT ((size_t)64 * 1024 * 1024)
+#define ALIGNMENT     16
+
+static size_t limit = LIMIT_DEFAULT;
+static size_t used, peak;
+static unsigned long fail_from; /* counts down to 1, then every request fails; 0: none does */
+
+static struct ht_lock arena_lock; /* rank HT_RANK_ARENA; guards next and end */
+static char *next, *end;
+
+void ht_arena_set_limit(size_t limit_bytes)
+{
+    __atomic_store_n(&limit, limit_bytes, __ATOMIC_RELAXED);
+}
+
+size_t ht_arena_limit(void)
+{
+    return __atomic_load_n(&limit, __ATOMIC_RELAXED);
+}
+
+size_t ht_arena_used(void)
+{
+    return __atomic_load_n(&used, __ATOMIC_RELAXED);
+}
+
+size_t ht_arena_peak(void)
+{
+    return __atomic_load_n(&peak, __ATOMIC_RELAXED);
+}
+
+void ht_arena_fail_from(unsigned long n)
+{
+    __atomic_store_n(&fail_from, n, __ATOMIC_RELAXED);
+}
+
+static bool test_says_fail(void)
+{
+    unsigned long n = __atomic_load_n(&fail_from, __ATOMIC_RELAXED);
+    if (HT_LIKELY(n == 0))
+        return false;
+    if (n > 1)
+        __atomic_store_n(&fail_from, n - 1, __ATOMIC_RELAXED);
+    return n == 1;
+}
+
+static void *map_pages(size_t size)
+{
+    size_t now = __atomic_add_fetch(&used, size, __ATOMIC_RELAXED);
+    void *pages = now <= ht_arena_limit() ? ht_os_map(size) : NULL;
+    if (pages == NULL) {
+        __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
+        return NULL;
+    }
+    size_t before = __atomic_load_n(&peak, __ATOMIC_RELAXED);
+    while (now > before && !__atomic_compare_exchange_n(&peak, &before, now, true, __ATOMIC_RELAXED,
+                                                        __ATOMIC_RELAXED))
+        ;
+    return pages;
+}
+
+void *ht_arena_map(size_t size)
+{
+    return test_says_fail() ? NULL : map_pages(ht_round_up(size, HT_PAGE));
+}
+
+void ht_arena_unmap(void *address, size_t size)
+{
+    if (address == NULL)
+        return;
+    size = ht_round_up(size, HT_PAGE);
+    ht_os_unmap(address, size);
+    __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
+}
+
+void *ht_arena_alloc(size_t size)
+{
+    if (test_says_fail())
+        return NULL;
+    size = ht_round_up(size, ALIGNMENT);
+    if (size > CHUNK / 4)
+        return map_pages(ht_round_up(size, HT_PAGE));
+    ht_lock_take(&arena_lock);
+    if ((size_t)(end - next) < size) {
+        char *chunk = map_pages(CHUNK);
+        if (chunk == NULL) {
+            ht_lock_release(&arena_lock);
+            return NULL;
+        }
+        next = chunk;
+        end = chunk + CHUNK;
+    }
+    void *result = next;
+    next += size;
+    ht_lock_release(&arena_lock);
+    return result;
+}
+
+void ht_arena_fork_prepare(void)
+{
+    ht_lock_take(&arena_lock);
+}
+
+void ht_arena_fork_parent(void)
+{
+    ht_lock_release(&arena_lock);
+}
+
+void ht_arena_fork_child(void)
+{
+    ht_lock_reset(&arena_lock);
+}

@@ -1,0 +1,36 @@
+/* arena.h: all memory of the profiler, under one limit.
+ *
+ * The profiler never calls malloc. Small things that live for ever (stacks, sites) are cut from chunks; tables
+ * that grow, and buffers of a dump, are mapped and unmapped whole. Both count against one limit
+ * (HEAPTAP_MEMORY), and NULL means that it is reached or that the kernel has no more: the caller drops what it
+ * wanted to keep and counts the drop.
+ *
+ * All functions may be called from several threads at once and in a hook; none takes a lock for longer than
+ * one mmap. */
+#ifndef HT_SYS_ARENA_H
+#define HT_SYS_ARENA_H
+
+#include "sys/compiler.h"
+
+void ht_arena_set_limit(size_t limit_bytes);
+size_t ht_arena_limit(void);
+/* Bytes mapped now, and the most that ever were. */
+size_t ht_arena_used(void);
+size_t ht_arena_peak(void);
+
+/* `size` zeroed bytes, aligned to 16, for ever. Takes the arena's lock, rank HT_RANK_ARENA. */
+void *ht_arena_alloc(size_t size);
+
+/* Zeroed pages, at least `size` bytes; give them back with the same size. */
+void *ht_arena_map(size_t size);
+void ht_arena_unmap(void *address, size_t size);
+
+/* For tests: lets every request from the n-th on fail (n = 1: the next one); 0 ends it. */
+void ht_arena_fail_from(unsigned long n);
+
+/* Around a fork, in rank order (control/fork.c). */
+void ht_arena_fork_prepare(void);
+void ht_arena_fork_parent(void);
+void ht_arena_fork_child(void);
+
+#endif

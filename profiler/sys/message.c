@@ -1,0 +1,76 @@
+#include "sys/message.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+#define LINE_MAX_BYTES 1024
+#define STDERR         2
+
+static bool verbose;
+static bool know_stderr;
+static dev_t stderr_device;
+static ino_t stderr_inode;
+
+void ht_message_start(bool be_verbose)
+{
+    verbose = be_verbose;
+    struct stat status;
+    int saved = errno;
+    if (fstat(STDERR, &status) == 0) {
+        know_stderr = true;
+        stderr_device = status.st_dev;
+        stderr_inode = status.st_ino;
+    }
+    errno = saved;
+}
+
+bool ht_message_is_verbose(void)
+{
+    return verbose;
+}
+
+static bool is_still_stderr(void)
+{
+    struct stat status;
+    return know_stderr && fstat(STDERR, &status) == 0 && status.st_dev == stderr_device &&
+           status.st_ino == stderr_inode;
+}
+
+HT_PRINTF(1, 0) static void say(const char *format, va_list arguments)
+{
+    int saved = errno;
+    char line[LINE_MAX_BYTES] = "heaptap: ";
+    size_t length = strlen(line);
+    if (is_still_stderr()) {
+        int n = vsnprintf(line + length, sizeof(line) - length - 1, format, arguments);
+        length += n < 0 ? 0 : ht_min((uint64_t)n, sizeof(line) - length - 2);
+        line[length++] = '\n';
+        ht_os_write_all(STDERR, line, length);
+    }
+    errno = saved;
+}
+
+void ht_message_warn(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}
+
+void ht_message_tell(const char *format, ...)
+{
+    if (!verbose)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}

@@ -1,0 +1,250 @@
+#include "sys/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/fs.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+
+#include "sys/arch.h"
+
+#include "sys/poison.h"
+
+#define CALL(name, a, b, c, d, e, f)                                                               \
+    ht_arch_syscall(SYS_##name, (uintptr_t)(a), (uintptr_t)(b), (uintptr_t)(c), (uintptr_t)(d),    \
+                    (uintptr_t)(e), (uintptr_t)(f))
+
+/* What the kernel calls a signal set; glibc's sigset_t is sixteen times as large. */
+#define SIGNAL_SET_SIZE 8
+
+void *ht_os_map(size_t size)
+{
+    intptr_t r = CALL(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return r < 0 && r > -4096 ? NULL : (void *)r;
+}
+
+void ht_os_unmap(void *address, size_t size)
+{
+    CALL(munmap, address, size, 0, 0, 0, 0);
+}
+
+void ht_os_discard(void *address, size_t size)
+{
+    CALL(madvise, address, size, MADV_DONTNEED, 0, 0, 0);
+}
+
+void ht_os_no_huge_pages(void *address, size_t size)
+{
+    CALL(madvise, address, size, MADV_NOHUGEPAGE, 0, 0, 0);
+}
+
+int ht_os_open_read(const char *path)
+{
+    return (int)CALL(openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0, 0, 0);
+}
+
+int ht_os_create(const char *path, unsigned mode)
+{
+    return (int)CALL(openat, AT_FDCWD, path,
+                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode, 0, 0);
+}
+
+int ht_os_open_append(const char *path)
+{
+    return (int)CALL(openat, AT_FDCWD, path,
+                     O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW, 0, 0, 0);
+}
+
+void ht_os_close(int fd)
+{
+    CALL(close, fd, 0, 0, 0, 0, 0);
+}
+
+ssize_t ht_os_read(int fd, void *buffer, size_t size)
+{
+    ssize_t r;
+    do
+        r = CALL(read, fd, buffer, size, 0, 0, 0);
+    while (r == -EINTR);
+    return r;
+}
+
+ssize_t ht_os_read_at(int fd, void *buffer, size_t size, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t r = CALL(pread64, fd, (char *)buffer + done, size - done, offset + done, 0, 0);
+        if (r == -EINTR)
+            continue;
+        if (r < 0)
+            return r;
+        if (r == 0)
+            break;
+        done += (size_t)r;
+    }
+    return (ssize_t)done;
+}
+
+/* A write beyond RLIMIT_FSIZE raises SIGXFSZ in the writing thread, and by default that kills the program: keep
+ * it blocked, and take back the one that we caused. */
+static void take_back_file_size_signal(void)
+{
+    uint64_t set = UINT64_C(1) << (SIGXFSZ - 1);
+    struct timespec now = {0, 0};
+    CALL(rt_sigtimedwait, &set, 0, &now, SIGNAL_SET_SIZE, 0, 0);
+}
+
+int ht_os_write_all(int fd, const void *buffer, size_t size)
+{
+    uint64_t old;
+    ht_os_block_signals(&old);
+    int result = 0;
+    size_t done = 0;
+    while (done < size && result == 0) {
+        ssize_t r = CALL(write, fd, (const char *)buffer + done, size - done, 0, 0, 0);
+        if (r == -EINTR)
+            continue;
+        if (r < 0)
+            result = (int)r;
+        else if (r == 0)
+            result = -EIO;
+        else
+            done += (size_t)r;
+    }
+    if (result == -EFBIG)
+        take_back_file_size_signal();
+    ht_os_restore_signals(&old);
+    return result;
+}
+
+int ht_os_unlink(const char *path)
+{
+    return (int)CALL(unlink, path, 0, 0, 0, 0, 0);
+}
+
+int ht_os_rename_new(const char *from, const char *to)
+{
+    int r = (int)CALL(renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE, 0);
+    if (r != -EINVAL && r != -ENOSYS)
+        return r;
+    /* Some file systems cannot rename that way; a hard link refuses an existing name as well. */
+    r = (int)CALL(link, from, to, 0, 0, 0, 0);
+    if (r == 0)
+        ht_os_unlink(from);
+    return r;
+}
+
+int ht_os_rename_over(const char *from, const char *to)
+{
+    return (int)CALL(rename, from, to, 0, 0, 0, 0);
+}
+
+ssize_t ht_os_read_link(const char *path, char *buffer, size_t size)
+{
+    ssize_t r = CALL(readlink, path, buffer, size - 1, 0, 0, 0);
+    buffer[r < 0 ? 0 : r] = 0;
+    return r;
+}
+
+int ht_os_current_directory(char *buffer, size_t size)
+{
+    intptr_t r = CALL(getcwd, buffer, size, 0, 0, 0, 0);
+    /* "(unreachable)/..." is a directory outside our root. */
+    if (r > 0 && buffer[0] != '/')
+        return -ENOENT;
+    return r < 0 ? (int)r : 0;
+}
+
+pid_t ht_os_pid(void)
+{
+    return (pid_t)CALL(getpid, 0, 0, 0, 0, 0, 0);
+}
+
+pid_t ht_os_tid(void)
+{
+    return (pid_t)CALL(gettid, 0, 0, 0, 0, 0, 0);
+}
+
+bool ht_os_random(void *buffer, size_t size)
+{
+    return CALL(getrandom, buffer, size, GRND_NONBLOCK, 0, 0, 0) == (intptr_t)size;
+}
+
+/* The clocks are read by system call, not by the C library: its vdso pointer is not set up yet when the first
+ * allocations come. */
+static int64_t clock_nanos(int clock)
+{
+    struct timespec time = {0, 0};
+    CALL(clock_gettime, clock, &time, 0, 0, 0, 0);
+    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
+int64_t ht_os_wall_nanos(void)
+{
+    return clock_nanos(CLOCK_REALTIME);
+}
+
+int64_t ht_os_steady_nanos(void)
+{
+    return clock_nanos(CLOCK_MONOTONIC);
+}
+
+void ht_os_block_signals(uint64_t *ret_old)
+{
+    uint64_t all = UINT64_MAX;
+    CALL(rt_sigprocmask, SIG_SETMASK, &all, ret_old, SIGNAL_SET_SIZE, 0, 0);
+}
+
+void ht_os_restore_signals(const uint64_t *old)
+{
+    CALL(rt_sigprocmask, SIG_SETMASK, old, 0, SIGNAL_SET_SIZE, 0, 0);
+}
+
+void ht_os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_nanos)
+{
+    struct timespec timeout = {timeout_nanos / 1000000000, timeout_nanos % 1000000000};
+    CALL(futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_nanos < 0 ? NULL : &timeout, 0, 0);
+}
+
+void ht_os_futex_wake(const uint32_t *word, int count)
+{
+    CALL(futex, word, FUTEX_WAKE_PRIVATE, count, 0, 0, 0);
+}
+
+void ht_os_yield(void)
+{
+    CALL(sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+bool ht_os_readable(uintptr_t address)
+{
+    const int no_such_how = ~0;
+    return CALL(rt_sigprocmask, no_such_how, address, 0, SIGNAL_SET_SIZE, 0, 0) != -EFAULT;
+}
+
+/* intptr_t ht_os_call_on_stack(function, argument, top): the frame pointer keeps the old stack, so a debugger
+ * sees through it. */
+__asm__(".text\n"
+        ".globl ht_os_call_on_stack\n"
+        ".hidden ht_os_call_on_stack\n"
+        ".type ht_os_call_on_stack, @function\n"
+        "ht_os_call_on_stack:\n"
+        "    .cfi_startproc\n"
+        "    endbr64\n"
+        "    pushq %rbp\n"
+        "    .cfi_def_cfa_offset 16\n"
+        "    .cfi_offset %rbp, -16\n"
+        "    movq %rsp, %rbp\n"
+        "    .cfi_def_cfa_register %rbp\n"
+        "    movq %rdx, %rsp\n"
+        "    andq $-16, %rsp\n"
+        "    movq %rdi, %rax\n"
+        "    movq %rsi, %rdi\n"
+        "    callq *%rax\n"
+        "    leave\n"
+        "    .cfi_def_cfa %rsp, 8\n"
+        "    ret\n"
+        "    .cfi_endproc\n"
+        ".size ht_os_call_on_stack, . - ht_os_call_on_stack\n");
