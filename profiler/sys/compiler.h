@@ -15,7 +15,7 @@
 /* Out of line and out of the way: slow paths that a fast path jumps to. */
 #define HT_COLD __attribute__((cold, noinline))
 
-#define HT_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define HT_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 #define HT_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
