@@ -65,7 +65,7 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .most = 8760 * HOURS,
         .fallback = "0",
         .allowed = "a time such as 10s, 200ms, 5m or 1h, at least 10ms, 0 for never",
-        .help = "writes a profile every so often",
+        .help = "time between two profiles, 0 for none",
         .manual = "A time is a number and one of ms, s, m, h.",
     },
     {
@@ -78,7 +78,7 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .allowed =
             "a signal such as USR1, RTMIN+3 or 40, but none that a fault raises and not KILL, "
             "STOP, CHLD, 32 or 33; none for no signal",
-        .help = "signal that writes a profile, or none",
+        .help = "signal that has a profile written, or none",
         .manual = "It is used only while the program leaves it alone: a program that handles or "
                   "ignores the signal keeps it.",
     },
@@ -90,7 +90,7 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .offset = FIELD(at_exit),
         .fallback = "0",
         .allowed = "1 or 0",
-        .help = "1: writes a profile when the program ends",
+        .help = "write a profile when the program ends",
         .manual = "heaptap run sets 1 unless --no-at-exit is given.",
     },
     {
@@ -128,7 +128,7 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .offset = FIELD(follow),
         .fallback = "0",
         .allowed = "1 or 0",
-        .help = "1: profiles the programs that the program starts, too",
+        .help = "profile the programs that the program starts",
         .manual = "With 0 the library takes itself out of LD_PRELOAD. "
                   "heaptap run sets 1 unless --no-follow is given.",
     },
@@ -138,7 +138,7 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .offset = FIELD(verbose),
         .fallback = "0",
         .allowed = "1 or 0",
-        .help = "1: the library says on standard error what it does",
+        .help = "say on standard error what the library does",
         .manual =
             "Otherwise it speaks only when a setting is refused or a profile cannot be written.",
     },
@@ -160,7 +160,7 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .offset = FIELD(check_unwind),
         .fallback = "0",
         .allowed = "1 or 0",
-        .help = "1: compares every stack with libgcc's (for heaptap's developers)",
+        .help = "compare every stack with libgcc's (for heaptap's developers)",
         .manual = "Slow.",
     },
 };

@@ -46,7 +46,7 @@ struct ht_setting {
     uint64_t least, most; /* of sizes, durations and numbers; a duration of 0 is always allowed */
     const char *fallback; /* the default, as text */
     const char *allowed;  /* completes "... is refused: " */
-    const char *help;     /* one line */
+    const char *help;     /* one line; of a boolean, what 1 does, as a command */
     const char *manual;   /* what the help adds in the manual; may be NULL */
 };
 
