@@ -9,8 +9,9 @@
 #include "sys/compiler.h"
 
 enum {
-    HT_PC_TRUNCATED = 1, /* "[truncated]": the walk ended here; the frames nearer the root are missing */
-    HT_PC_OVERFLOW = 2,  /* "[heaptap: overflow]": the only frame of samples that found no memory */
+    HT_PC_TRUNCATED =
+        1, /* "[truncated]": the walk ended here; the frames nearer the root are missing */
+    HT_PC_OVERFLOW = 2, /* "[heaptap: overflow]": the only frame of samples that found no memory */
     HT_PC_SPECIAL_END = 16,
 };
 

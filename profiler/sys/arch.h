@@ -42,7 +42,14 @@ struct ht_frame {
     })
 
 /* The registers that a frame's unwind rules may name, as DWARF numbers them; 16 is the pc. */
-enum { HT_REG_RBX = 3, HT_REG_RBP = 6, HT_REG_RSP = 7, HT_REG_R12 = 12, HT_REG_PC = 16, HT_REGS = 17 };
+enum {
+    HT_REG_RBX = 3,
+    HT_REG_RBP = 6,
+    HT_REG_RSP = 7,
+    HT_REG_R12 = 12,
+    HT_REG_PC = 16,
+    HT_REGS = 17
+};
 
 struct ht_registers {
     uintptr_t value[HT_REGS];

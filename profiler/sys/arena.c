@@ -80,6 +80,13 @@ void ht_arena_unmap(void *address, size_t size)
     __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
 }
 
+void ht_arena_retire(void *address, size_t size)
+{
+    size = ht_round_up(size, HT_PAGE);
+    ht_os_discard(address, size);
+    __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
+}
+
 void *ht_arena_alloc(size_t size)
 {
     if (test_says_fail())

@@ -25,6 +25,10 @@ void *ht_arena_alloc(size_t size);
 void *ht_arena_map(size_t size);
 void ht_arena_unmap(void *address, size_t size);
 
+/* Gives the pages back but keeps the range mapped and readable as zeros, for readers that may still look at a
+ * table that was replaced. It no longer counts. */
+void ht_arena_retire(void *address, size_t size);
+
 /* For tests: lets every request from the n-th on fail (n = 1: the next one); 0 ends it. */
 void ht_arena_fail_from(unsigned long n);
 

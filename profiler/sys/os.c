@@ -47,8 +47,8 @@ int ht_os_open_read(const char *path)
 
 int ht_os_create(const char *path, unsigned mode)
 {
-    return (int)CALL(openat, AT_FDCWD, path,
-                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode, 0, 0);
+    return (int)CALL(openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                     mode, 0, 0);
 }
 
 int ht_os_open_append(const char *path)

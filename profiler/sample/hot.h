@@ -1,0 +1,60 @@
+/* hot.h: all that runs at every allocation and every free.
+ *
+ * Added to the program's own call, on x86-64: malloc 4 instructions (load the TLS offset, subtract, branch,
+ * jump), free 7 (shift, mask, address, load, test, branch, jump). No lock, no system call, no memory but one
+ * TLS word and one byte of the page shadow. State starts so that first use takes the slow path: there is no
+ * "initialised?" test. */
+#ifndef HT_SAMPLE_HOT_H
+#define HT_SAMPLE_HOT_H
+
+#include "sys/compiler.h"
+
+/* What a thread keeps between samples; 64 bytes, all zero in a new thread. */
+struct ht_thread {
+    uint64_t bytes_until_sample; /* distance to the next sampled byte */
+    uint64_t random;             /* xorshift state; 0: this thread has not sampled yet */
+    uintptr_t stack_low; /* readable pages of the thread's own stack, [low, high); see unwind.c */
+    uintptr_t stack_high;
+    uint32_t
+        gap_interval; /* id of the interval the gap was drawn with (sampler.h); 0: sampling is off */
+    uint32_t
+        busy; /* inside the profiler: what a signal handler allocates meanwhile is not sampled */
+};
+
+extern HT_HIDDEN HT_THREAD_LOCAL struct ht_thread ht_thread;
+
+/* While the profiler works in a thread its counter stands here: nothing the program can ask for borrows, so the
+ * guard against re-entry costs the fast path nothing. */
+#define HT_HOT_PARKED (UINT64_C(1) << 62)
+
+/* True when this allocation holds the next sampled byte: one subtraction, one branch on its borrow.
+ * Unsigned, so that an absurd size borrows too (a signed test would let malloc(2^63+k) switch sampling off). A
+ * new thread's counter is zero: its first allocation borrows, and ht_record_begin() sets the thread up.
+ * Flag-output asm, because gcc 12 makes two instructions more of __builtin_sub_overflow on memory. */
+static inline bool ht_hot_alloc(size_t size)
+{
+    bool borrow;
+    __asm__("subq %2, %0" : "+m"(ht_thread.bytes_until_sample), "=@ccc"(borrow) : "r"(size));
+    return borrow;
+}
+
+/* One byte for each 4 KiB page of the address space, modulo 64 GiB: how many live sampled blocks start in it,
+ * saturating, sticky at 255. 16 MiB of zero pages, touched only where a sample lives. At 512 KiB it sends 0.6 %
+ * of all frees to the exact table at any heap size (LIMITS: page / interval); at an interval of 1 it says
+ * "look" always. free(NULL) needs no test: nothing ever lives in page 0. */
+#define HT_PAGE_SHADOW_SIZE (UINT32_C(1) << 24)
+
+extern HT_HIDDEN uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE];
+
+static inline uint8_t *ht_hot_page(const void *block)
+{
+    return &ht_page_shadow[((uintptr_t)block >> 12) & (HT_PAGE_SHADOW_SIZE - 1)];
+}
+
+/* May say "maybe" of a block we never sampled, never "no" of one of ours. */
+static inline bool ht_hot_is_live(const void *block)
+{
+    return __atomic_load_n(ht_hot_page(block), __ATOMIC_RELAXED) != 0;
+}
+
+#endif

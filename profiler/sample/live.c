@@ -1,0 +1,273 @@
+#include "sample/live.h"
+
+#include "sample/hot.h"
+#include "sys/arch.h"
+#include "sys/arena.h"
+#include "sys/lock.h"
+
+#include "sys/poison.h"
+
+uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE] __attribute__((aligned(4096)));
+
+#define STRIPES        64u
+#define STRIPE_BITS    6
+#define CAPACITY_FIRST 64u
+#define PENDING        8u
+#define NESTED_SPINS   200
+
+/* `key` is the address in the upper 56 bits and the interval's id in the lower 8; 0 is a free slot. Bits 32
+ * and up of the size are the site's (stacks.h). */
+struct entry {
+    uint64_t key;
+    uint32_t site;
+    uint32_t size_low;
+};
+
+/* Open addressing, linear probing, power-of-two capacity, backward-shift deletion (Knuth 6.4 R), no tombstones:
+ *   used <= capacity * 3 / 4, so a probe always ends;
+ *   an address stands in at most one slot of one stripe;
+ *   no free slot lies between an entry and the slot its hash names.
+ *
+ * `pending` holds addresses that a signal handler freed while this stripe's lock was held, perhaps by the code it
+ * interrupted. Whoever takes the lock next removes them first. Their blocks were given back only after they were
+ * put here, so nobody can have sampled the address again in between without passing that removal. */
+struct stripe {
+    struct ht_lock lock; /* guards all below but pending, which is atomic */
+    uint32_t capacity, used;
+    struct entry *slots;
+    uintptr_t pending[PENDING];
+} __attribute__((aligned(64)));
+
+static struct stripe stripes[STRIPES];
+static uint64_t missed_frees;
+
+/* Multiplicative hashing: the top bits choose the stripe, the next ones the slot. */
+static uint64_t hash_of(uintptr_t address)
+{
+    return address * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static struct stripe *stripe_of(uintptr_t address)
+{
+    return &stripes[hash_of(address) >> (64 - STRIPE_BITS)];
+}
+
+static uint32_t home_of(const struct stripe *stripe, uintptr_t address)
+{
+    return (uint32_t)(hash_of(address) >> (32 - STRIPE_BITS)) & (stripe->capacity - 1);
+}
+
+static uintptr_t address_of(const struct entry *entry)
+{
+    return (uintptr_t)(entry->key >> 8);
+}
+
+/* Top bytes that the processor ignores (pointer tags) are no part of an address. */
+static uintptr_t bare(uintptr_t address)
+{
+    return address & (UINTPTR_MAX >> 8);
+}
+
+static void page_count_up(uintptr_t address)
+{
+    uint8_t *page = ht_hot_page((void *)address);
+    uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
+    while (old != UINT8_MAX && !__atomic_compare_exchange_n(page, &old, old + 1, true,
+                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+static void page_count_down(uintptr_t address)
+{
+    uint8_t *page = ht_hot_page((void *)address);
+    uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
+    while (old != UINT8_MAX && !__atomic_compare_exchange_n(page, &old, old - 1, true,
+                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+static struct ht_live_block block_of(const struct entry *entry)
+{
+    return (struct ht_live_block){
+        .size = (size_t)ht_stacks_size_high(entry->site) << 32 | entry->size_low,
+        .site = entry->site,
+        .interval = (ht_interval_id)entry->key,
+    };
+}
+
+static void count_as_freed(const struct ht_live_block *block)
+{
+    ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
+}
+
+/* The slot of an address, or the free slot where it would go. The stripe has slots. */
+static uint32_t find(const struct stripe *stripe, uintptr_t address)
+{
+    uint32_t i = home_of(stripe, address);
+    while (stripe->slots[i].key != 0 && address_of(&stripe->slots[i]) != address)
+        i = (i + 1) & (stripe->capacity - 1);
+    return i;
+}
+
+/* Closes the gap at slot i: each later entry of the run moves back if its home is not after the gap. */
+static void erase(struct stripe *stripe, uint32_t i)
+{
+    uint32_t mask = stripe->capacity - 1;
+    for (uint32_t j = (i + 1) & mask; stripe->slots[j].key != 0; j = (j + 1) & mask) {
+        uint32_t home = home_of(stripe, address_of(&stripe->slots[j]));
+        if (((j - home) & mask) >= ((j - i) & mask)) {
+            stripe->slots[i] = stripe->slots[j];
+            i = j;
+        }
+    }
+    stripe->slots[i].key = 0;
+    __atomic_store_n(&stripe->used, stripe->used - 1, __ATOMIC_RELAXED);
+}
+
+/* The lock is held. */
+static bool take_out(struct stripe *stripe, uintptr_t address, struct ht_live_block *ret_block)
+{
+    if (stripe->used == 0)
+        return false;
+    uint32_t i = find(stripe, address);
+    if (stripe->slots[i].key == 0)
+        return false;
+    *ret_block = block_of(&stripe->slots[i]);
+    erase(stripe, i);
+    page_count_down(address);
+    return true;
+}
+
+static void settle_pending(struct stripe *stripe)
+{
+    for (unsigned i = 0; i < PENDING; i++) {
+        if (HT_LIKELY(__atomic_load_n(&stripe->pending[i], __ATOMIC_RELAXED) == 0))
+            continue;
+        uintptr_t address = __atomic_exchange_n(&stripe->pending[i], 0, __ATOMIC_ACQUIRE);
+        struct ht_live_block block;
+        if (address != 0 && take_out(stripe, address, &block))
+            count_as_freed(&block);
+    }
+}
+
+static void take(struct stripe *stripe)
+{
+    ht_lock_take(&stripe->lock);
+    settle_pending(stripe);
+}
+
+static bool take_nested(struct stripe *stripe)
+{
+    for (int i = 0; i < NESTED_SPINS; i++) {
+        if (ht_lock_try(&stripe->lock)) {
+            settle_pending(stripe);
+            return true;
+        }
+        ht_arch_pause();
+    }
+    return false;
+}
+
+static bool defer(struct stripe *stripe, uintptr_t address)
+{
+    for (unsigned i = 0; i < PENDING; i++) {
+        uintptr_t none = 0;
+        if (__atomic_compare_exchange_n(&stripe->pending[i], &none, address, false,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
+}
+
+/* Makes room for one more entry. The lock is held. */
+static bool make_room(struct stripe *stripe)
+{
+    if (stripe->used < stripe->capacity / 4 * 3)
+        return true;
+    struct stripe grown = {.capacity =
+                               stripe->capacity == 0 ? CAPACITY_FIRST : stripe->capacity * 2};
+    size_t size = grown.capacity * sizeof(*grown.slots);
+    /* The first tables are less than a page: cut from a chunk, and left there when they are outgrown. */
+    grown.slots = size < 4096 ? ht_arena_alloc(size) : ht_arena_map(size);
+    if (grown.slots == NULL)
+        return stripe->capacity != 0 && stripe->used < stripe->capacity - 1;
+    for (uint32_t i = 0; i < stripe->capacity; i++) {
+        if (stripe->slots[i].key != 0)
+            grown.slots[find(&grown, address_of(&stripe->slots[i]))] = stripe->slots[i];
+    }
+    size_t old_size = stripe->capacity * sizeof(*stripe->slots);
+    if (old_size >= 4096)
+        ht_arena_unmap(stripe->slots, old_size);
+    stripe->slots = grown.slots;
+    stripe->capacity = grown.capacity;
+    return true;
+}
+
+bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
+{
+    address = bare(address);
+    struct stripe *stripe = stripe_of(address);
+    bool inserted = false;
+    take(stripe);
+    struct ht_live_block missed;
+    if (HT_UNLIKELY(take_out(stripe, address, &missed))) {
+        count_as_freed(&missed);
+        __atomic_fetch_add(&missed_frees, 1, __ATOMIC_RELAXED);
+    }
+    if (make_room(stripe)) {
+        stripe->slots[find(stripe, address)] = (struct entry){
+            .key = (uint64_t)address << 8 | block->interval,
+            .site = block->site,
+            .size_low = (uint32_t)block->size,
+        };
+        __atomic_store_n(&stripe->used, stripe->used + 1, __ATOMIC_RELAXED);
+        page_count_up(address);
+        inserted = true;
+    }
+    ht_lock_release(&stripe->lock);
+    return inserted;
+}
+
+enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_live_block *ret_block)
+{
+    address = bare(address);
+    struct stripe *stripe = stripe_of(address);
+    if (!nested)
+        take(stripe);
+    else if (!take_nested(stripe))
+        return defer(stripe, address) ? HT_LIVE_DEFERRED : HT_LIVE_UNKNOWN;
+    bool found = take_out(stripe, address, ret_block);
+    ht_lock_release(&stripe->lock);
+    return found ? HT_LIVE_REMOVED : HT_LIVE_UNKNOWN;
+}
+
+uint64_t ht_live_count(void)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < STRIPES; i++)
+        count += __atomic_load_n(&stripes[i].used, __ATOMIC_RELAXED);
+    return count;
+}
+
+uint64_t ht_live_missed_frees(void)
+{
+    return __atomic_load_n(&missed_frees, __ATOMIC_RELAXED);
+}
+
+void ht_live_fork_prepare(void)
+{
+    for (unsigned i = 0; i < STRIPES; i++)
+        ht_lock_take(&stripes[i].lock);
+}
+
+void ht_live_fork_parent(void)
+{
+    for (unsigned i = STRIPES; i-- > 0;)
+        ht_lock_release(&stripes[i].lock);
+}
+
+void ht_live_fork_child(void)
+{
+    for (unsigned i = 0; i < STRIPES; i++)
+        ht_lock_reset(&stripes[i].lock);
+}
