@@ -15,9 +15,10 @@ struct ht_mapping {
     uintptr_t start, limit; /* addresses in memory */
     uint64_t offset;        /* of start, in the file */
     uintptr_t bias;         /* address in memory - address in the file's headers and symbols */
-    const char *path;       /* absolute; "[vdso]"; "" when unknown */
-    const struct ht_build_id *build_id;
-    uint32_t module; /* the index of the first mapping of the same file */
+    const char *path;       /* absolute where the system tells; "[vdso]"; "" when unknown */
+    uint32_t module;        /* the index of the first mapping of the same file */
+    struct ht_elf_identity
+        identity; /* read from memory: it is of what runs, whatever the file is now */
 };
 
 struct ht_mappings {
