@@ -59,11 +59,11 @@ export PPROF_TMPDIR="$directory"
 echo
 echo "Who held the heap when it was largest:"
 echo "$ go tool pprof -top -sample_index=inuse_space $richest"
-go tool pprof -top -nodecount=12 -sample_index=inuse_space "$richest"
+go tool pprof -top -nodecount=20 -sample_index=inuse_space "$richest"
 echo
 echo "Who allocated, from start to end:"
 echo "$ go tool pprof -top -sample_index=alloc_space $last"
-go tool pprof -top -nodecount=12 -sample_index=alloc_space "$last"
+go tool pprof -top -nodecount=20 -sample_index=alloc_space "$last"
 
 go tool pprof -svg -output "$directory/heaptap.svg" "$richest" >/dev/null 2>"$directory/svg.log" || {
     cat "$directory/svg.log" >&2
