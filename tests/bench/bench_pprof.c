@@ -1,10 +1,11 @@
-/* bench_pprof.c: what writing a profile costs: time, memory beyond the sampler's tables, and the size.
+/* bench_pprof.c: what writing a profile costs: time, memory beyond the sampler's tables, and the
+ * size.
  *
  *     bench_pprof [FILE]
  *
- * Stacks are synthetic: 30 frames, drawn from as many pcs as real programs of that size have, all in libc's code
- * so that their names are looked up as well. They compress worse than real ones. With FILE the last profile
- * is left there; else all go to /dev/null. */
+ * Stacks are synthetic: 30 frames, drawn from as many pcs as real programs of that size have, all
+ * in libc's code so that their names are looked up as well. They compress worse than real ones.
+ * With FILE the last profile is left there; else all go to /dev/null. */
 #include "report/pprof.h"
 
 #include <fcntl.h>
@@ -31,7 +32,8 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-/* Frames near the root are the same for many stacks: frame i of stack n depends on n / 3^(DEPTH - i). */
+/* Frames near the root are the same for many stacks: frame i of stack n depends on n / 3^(DEPTH -
+ * i). */
 static int each_sample(const struct ht_snapshot *snapshot, ht_sample_visit *visit, void *context)
 {
     const struct source *source = snapshot->source;
