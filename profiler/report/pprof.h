@@ -13,9 +13,9 @@
 #define HT_PPROF_STACK_SIZE ((size_t)1024 * 1024)
 
 /* Writes a gzipped profile to `fd`, which the caller opened and closes. 0 or -errno; what has been
- * written by then is of no use. -ENOMEM when the arena's limit leaves no room for it. Opens the
- * loaded files one at a time for their symbols and takes the loader's lock for a moment. Context:
- * dump; not in a hook, and one at a time. */
+ * written by then is of no use. -ENOMEM when the arena's limit leaves no room for it.
+ * Opens the loaded files one at a time for their symbols and takes the loader's lock for a moment.
+ * Context: dump; not in a hook, and one at a time. */
 int ht_pprof_encode(const struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals);
 
 #endif
