@@ -61,6 +61,16 @@ __attribute__((weak)) void ht_record_attend(void)
     __atomic_store_n(&ht_record_attention, 0, __ATOMIC_RELAXED);
 }
 
+void ht_record_ask_attention(void)
+{
+    struct ht_thread *thread = &ht_thread;
+    __atomic_store_n(&ht_record_attention, 1, __ATOMIC_RELAXED);
+    if (thread->busy == 0) { /* otherwise the next sample will do */
+        thread->random = 0;
+        thread->bytes_until_sample = 0;
+    }
+}
+
 static void draw_gap(struct ht_thread *thread)
 {
     ht_interval_id id = ht_sampler_current();

@@ -48,6 +48,9 @@ void ht_record_unload_end(void);
  * handler can make. Without control/ (unit tests) the call does nothing. */
 extern HT_HIDDEN uint32_t ht_record_attention;
 void ht_record_attend(void);
+/* Sets it, and makes the calling thread's next allocation take the slow path, by a new gap. Context: any, signal
+ * handlers too. */
+void ht_record_ask_attention(void);
 
 /* In the child of a fork: the thread draws a new gap at its next allocation, and the buffers of threads that are
  * no more are free again. */

@@ -75,7 +75,7 @@ static struct ht_rules *new_rules(uint64_t capacity)
         return NULL;
     rules->capacity = capacity;
     rules->shift = (unsigned)__builtin_clzll(capacity) + 1;
-    rules->entries = ht_arena_map(capacity * sizeof(*rules->entries));
+    rules->entries = ht_arena_map_table(capacity * sizeof(*rules->entries));
     return rules->entries != NULL ? rules : NULL;
 }
 
