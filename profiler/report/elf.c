@@ -310,8 +310,10 @@ int ht_elf_resolve(const struct ht_elf *elf, struct ht_elf_want *wants, size_t c
 int ht_elf_name(const struct ht_elf *elf, const struct ht_elf_want *want, char *ret_name,
                 size_t size)
 {
+    if (want->rank == 0)
+        return -ENOEXEC;
     const struct ht_elf_table *table = &elf->tables[want->table];
-    if (want->rank == 0 || want->name >= table->strings_size)
+    if (want->name >= table->strings_size)
         return -ENOEXEC;
     uint64_t room = ht_min(table->strings_size - want->name, size - 1);
     uint64_t offset = table->strings_offset + want->name;
