@@ -22,7 +22,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* A function that keeps its name and its frame: neither inlined nor cloned (name.constprop.0). */
+#if defined(__has_attribute) && __has_attribute(noipa)
+#define NOINLINE __attribute__((noinline, noipa))
+#else
 #define NOINLINE __attribute__((noinline))
+#endif
 
 struct truth {
     uint64_t alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
@@ -61,6 +66,13 @@ __attribute__((format(printf, 1, 2))) static inline void die(const char *format,
 static inline void keep(void *block)
 {
     __asm__ volatile("" : : "r"(block) : "memory");
+}
+
+/* The same block, which the compiler knows nothing of. */
+static inline void *again(void *block)
+{
+    __asm__ volatile("" : "+r"(block) : : "memory");
+    return block;
 }
 
 /* No tail call: the function that this stands in stays on the stack while it calls the allocator. */
