@@ -21,7 +21,7 @@ struct ht_thread {
         busy; /* inside the profiler: what a signal handler allocates meanwhile is not sampled */
 };
 
-extern HT_THREAD_LOCAL struct ht_thread ht_thread;
+extern HT_HIDDEN HT_THREAD_LOCAL struct ht_thread ht_thread;
 
 /* While the profiler works in a thread its counter stands here: nothing the program can ask for borrows, so the
  * guard against re-entry costs the fast path nothing. */
@@ -44,7 +44,7 @@ static inline bool ht_hot_alloc(size_t size)
  * "look" always. free(NULL) needs no test: nothing ever lives in page 0. */
 #define HT_PAGE_SHADOW_SIZE (UINT32_C(1) << 24)
 
-extern uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE];
+extern HT_HIDDEN uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE];
 
 static inline uint8_t *ht_hot_page(const void *block)
 {

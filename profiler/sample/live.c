@@ -188,7 +188,7 @@ static bool make_room(struct stripe *stripe)
                                stripe->capacity == 0 ? CAPACITY_FIRST : stripe->capacity * 2};
     size_t size = grown.capacity * sizeof(*grown.slots);
     /* The first tables are less than a page: cut from a chunk, and left there when they are outgrown. */
-    grown.slots = size < 4096 ? ht_arena_alloc(size) : ht_arena_map(size);
+    grown.slots = size < 4096 ? ht_arena_alloc(size) : ht_arena_map_table(size);
     if (grown.slots == NULL)
         return stripe->capacity != 0 && stripe->used < stripe->capacity - 1;
     for (uint32_t i = 0; i < stripe->capacity; i++) {

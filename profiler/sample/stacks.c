@@ -126,7 +126,7 @@ static struct index *new_index(uint64_t capacity)
     if (index == NULL)
         return NULL;
     index->capacity = capacity;
-    index->slots = ht_arena_map(capacity * sizeof(*index->slots));
+    index->slots = ht_arena_map_table(capacity * sizeof(*index->slots));
     return index->slots != NULL ? index : NULL;
 }
 

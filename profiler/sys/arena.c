@@ -51,10 +51,19 @@ static bool test_says_fail(void)
     return n == 1;
 }
 
-static void *map_pages(size_t size)
+#define RESERVE_LEAST ((size_t)2 * 1024 * 1024)
+
+static size_t table_limit(void)
+{
+    size_t all = ht_arena_limit();
+    size_t reserve = ht_max(all / 8, RESERVE_LEAST);
+    return all > reserve ? all - reserve : 0;
+}
+
+static void *map_pages(size_t size, size_t most)
 {
     size_t now = __atomic_add_fetch(&used, size, __ATOMIC_RELAXED);
-    void *pages = now <= ht_arena_limit() ? ht_os_map(size) : NULL;
+    void *pages = now <= most ? ht_os_map(size) : NULL;
     if (pages == NULL) {
         __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
         return NULL;
@@ -68,7 +77,12 @@ static void *map_pages(size_t size)
 
 void *ht_arena_map(size_t size)
 {
-    return test_says_fail() ? NULL : map_pages(ht_round_up(size, HT_PAGE));
+    return test_says_fail() ? NULL : map_pages(ht_round_up(size, HT_PAGE), ht_arena_limit());
+}
+
+void *ht_arena_map_table(size_t size)
+{
+    return test_says_fail() ? NULL : map_pages(ht_round_up(size, HT_PAGE), table_limit());
 }
 
 void ht_arena_unmap(void *address, size_t size)
@@ -93,10 +107,10 @@ void *ht_arena_alloc(size_t size)
         return NULL;
     size = ht_round_up(size, ALIGNMENT);
     if (size > CHUNK / 4)
-        return map_pages(ht_round_up(size, HT_PAGE));
+        return map_pages(ht_round_up(size, HT_PAGE), table_limit());
     ht_lock_take(&arena_lock);
     if ((size_t)(end - next) < size) {
-        char *chunk = map_pages(CHUNK);
+        char *chunk = map_pages(CHUNK, table_limit());
         if (chunk == NULL) {
             ht_lock_release(&arena_lock);
             return NULL;

@@ -21,7 +21,10 @@ size_t ht_arena_peak(void);
 /* `size` zeroed bytes, aligned to 16, for ever. Takes the arena's lock, rank HT_RANK_ARENA. */
 void *ht_arena_alloc(size_t size);
 
-/* Zeroed pages, at least `size` bytes; give them back with the same size. */
+/* Zeroed pages, at least `size` bytes; give them back with the same size. A part of the limit (an eighth, at
+ * least 2 MiB) is kept for what is mapped for a moment: when the tables are full a profile can still be
+ * written. */
+void *ht_arena_map_table(size_t size);
 void *ht_arena_map(size_t size);
 void ht_arena_unmap(void *address, size_t size);
 

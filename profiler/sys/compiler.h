@@ -12,8 +12,15 @@
 /* Everything is built with -fvisibility=hidden; this marks the few names that programs call. */
 #define HT_EXPORT __attribute__((visibility("default")))
 
+/* On declarations of variables too, so that they are reached without the GOT. */
+#define HT_HIDDEN __attribute__((visibility("hidden")))
+
 /* Out of line and out of the way: slow paths that a fast path jumps to. */
 #define HT_COLD __attribute__((cold, noinline))
+
+/* Functions of ours that may be on the stack while the program's code runs (a new_handler, a destructor of a library
+ * that is closed) lie together, so that report/ can leave their frames out. */
+#define HT_IN_STACKS __attribute__((section("heaptap_frames"), noinline))
 
 #define HT_PRINTF(text, first) __attribute__((format(printf, text, first)))
 

@@ -36,11 +36,27 @@ bool ht_message_is_verbose(void)
     return verbose;
 }
 
-static bool is_still_stderr(void)
+static HT_THREAD_LOCAL bool has_own_descriptors;
+
+void ht_message_speak_for_program(bool own)
+{
+    has_own_descriptors = own;
+}
+
+static bool is_stderr(int fd)
 {
     struct stat status;
-    return know_stderr && fstat(STDERR, &status) == 0 && status.st_dev == stderr_device &&
+    return know_stderr && fd >= 0 && fstat(fd, &status) == 0 && status.st_dev == stderr_device &&
            status.st_ino == stderr_inode;
+}
+
+static void write_line(const char *line, size_t length)
+{
+    int fd = has_own_descriptors ? ht_os_borrow_descriptor(STDERR) : STDERR;
+    if (is_stderr(fd))
+        ht_os_write_all(fd, line, length);
+    if (has_own_descriptors && fd >= 0)
+        ht_os_close(fd);
 }
 
 HT_PRINTF(1, 0) static void say(const char *format, va_list arguments)
@@ -48,12 +64,10 @@ HT_PRINTF(1, 0) static void say(const char *format, va_list arguments)
     int saved = errno;
     char line[LINE_MAX_BYTES] = "heaptap: ";
     size_t length = strlen(line);
-    if (is_still_stderr()) {
-        int n = vsnprintf(line + length, sizeof(line) - length - 1, format, arguments);
-        length += n < 0 ? 0 : ht_min((uint64_t)n, sizeof(line) - length - 2);
-        line[length++] = '\n';
-        ht_os_write_all(STDERR, line, length);
-    }
+    int n = vsnprintf(line + length, sizeof(line) - length - 1, format, arguments);
+    length += n < 0 ? 0 : ht_min((uint64_t)n, sizeof(line) - length - 2);
+    line[length++] = '\n';
+    write_line(line, length);
     errno = saved;
 }
 

@@ -157,6 +157,16 @@ int ht_os_current_directory(char *buffer, size_t size)
     return r < 0 ? (int)r : 0;
 }
 
+int ht_os_borrow_descriptor(int fd)
+{
+    int process = (int)CALL(pidfd_open, ht_os_pid(), 0, 0, 0, 0, 0);
+    if (process < 0)
+        return process;
+    int copy = (int)CALL(pidfd_getfd, process, fd, 0, 0, 0, 0);
+    ht_os_close(process);
+    return copy;
+}
+
 pid_t ht_os_pid(void)
 {
     return (pid_t)CALL(getpid, 0, 0, 0, 0, 0, 0);

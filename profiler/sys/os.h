@@ -42,6 +42,9 @@ int ht_os_rename_over(const char *from, const char *to);
 ssize_t ht_os_read_link(const char *path, char *buffer, size_t size);
 int ht_os_current_directory(char *buffer, size_t size);
 
+/* For a thread with descriptors of its own: a copy of one of the process's main thread. Linux 5.6. */
+int ht_os_borrow_descriptor(int fd);
+
 pid_t ht_os_pid(void);
 pid_t ht_os_tid(void);
 bool ht_os_random(void *buffer, size_t size);

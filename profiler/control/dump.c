@@ -1,0 +1,216 @@
+#include "control/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/comments.h"
+#include "control/names.h"
+#include "control/tell.h"
+#include "report/pprof.h"
+#include "report/tables.h"
+#include "sample/record.h"
+#include "sys/arena.h"
+#include "sys/lock.h"
+
+#include "sys/poison.h"
+
+/* Another number, or another ending, where a name is taken. */
+#define ATTEMPTS 10000u
+
+/* dump_lock: rank HT_RANK_DUMP, one profile at a time. shared_lock is held besides while a thread that shares
+ * the program's descriptors writes: a fork waits for it, or the child would inherit ours. */
+static struct ht_lock dump_lock, shared_lock;
+static pid_t writer; /* thread that holds dump_lock */
+static uint64_t number;
+static uint64_t written;
+static const struct ht_config *config;
+static HT_THREAD_LOCAL bool private_descriptors;
+
+void ht_dump_start(const struct ht_config *new_config)
+{
+    config = new_config;
+    ht_names_start(config->output);
+}
+
+uint64_t ht_dump_count(void)
+{
+    return __atomic_load_n(&written, __ATOMIC_RELAXED);
+}
+
+void ht_dump_set_private(bool is_private)
+{
+    private_descriptors = is_private;
+}
+
+/* ---- one profile ---- */
+
+struct dump {
+    const char *path; /* NULL: the next name */
+    int fd;           /* >= 0: this descriptor */
+    struct ht_telling telling;
+    struct ht_snapshot snapshot;
+    char final[HT_PATH_MAX], temporary[HT_PATH_MAX];
+};
+
+static int encode(struct dump *dump, int fd)
+{
+    ht_snapshot_of_tables(&dump->snapshot);
+    ht_comments_add(&dump->snapshot);
+    return ht_pprof_encode(&dump->snapshot, fd, &dump->telling.totals);
+}
+
+/* Writes the whole profile under the temporary name. */
+static int write_temporary(struct dump *dump)
+{
+    int r = ht_names_temporary(dump->final, number, dump->temporary, sizeof(dump->temporary));
+    if (r < 0)
+        return r;
+    int fd = ht_os_create(dump->temporary, 0600);
+    if (fd == -EEXIST) { /* left by a process of the same number that was killed */
+        ht_os_unlink(dump->temporary);
+        fd = ht_os_create(dump->temporary, 0600);
+    }
+    if (fd < 0)
+        return fd;
+    r = encode(dump, fd);
+    ht_os_close(fd);
+    if (r < 0)
+        ht_os_unlink(dump->temporary); /* half a profile is worse than none */
+    return r;
+}
+
+static int write_next(struct dump *dump)
+{
+    unsigned attempt = 0;
+    number++;
+    int r = ht_names_profile(number, 0, dump->final, sizeof(dump->final));
+    if (r == 0)
+        r = write_temporary(dump);
+    if (r < 0)
+        return r;
+    while ((r = ht_os_rename_new(dump->temporary, dump->final)) == -EEXIST && attempt < ATTEMPTS) {
+        attempt++;
+        if (ht_names_have_number())
+            r = ht_names_profile(++number, 0, dump->final, sizeof(dump->final));
+        else
+            r = ht_names_profile(number, attempt, dump->final, sizeof(dump->final));
+        if (r < 0)
+            break;
+    }
+    if (r < 0)
+        ht_os_unlink(dump->temporary);
+    return r;
+}
+
+static int write_path(struct dump *dump)
+{
+    size_t length = strlen(dump->path);
+    if (length >= sizeof(dump->final))
+        return -ENAMETOOLONG;
+    memcpy(dump->final, dump->path, length + 1);
+    int r = write_temporary(dump);
+    if (r < 0)
+        return r;
+    r = ht_os_rename_over(dump->temporary, dump->final);
+    if (r < 0)
+        ht_os_unlink(dump->temporary);
+    return r;
+}
+
+static intptr_t write_on_stack(void *argument)
+{
+    struct dump *dump = argument;
+    if (dump->fd >= 0)
+        return encode(dump, dump->fd);
+    return dump->path != NULL ? write_path(dump) : write_next(dump);
+}
+
+/* ---- around it ---- */
+
+#define STACK_SIZE (HT_PPROF_STACK_SIZE + 64 * 1024)
+
+/* The stack, and the dump itself at its low end. */
+static int write_with_memory(struct dump *wanted, const uint32_t *nonces, unsigned nonce_count)
+{
+    char *memory = ht_arena_map(STACK_SIZE + sizeof(struct dump));
+    if (memory == NULL)
+        return -ENOMEM;
+    struct dump *dump = (struct dump *)(memory + STACK_SIZE);
+    *dump = *wanted;
+    int r = (int)ht_os_call_on_stack(write_on_stack, dump, memory + STACK_SIZE);
+    if (r == 0)
+        __atomic_add_fetch(&written, 1, __ATOMIC_RELAXED);
+    if (dump->path == NULL && dump->fd < 0) {
+        dump->telling.path = dump->final;
+        dump->telling.error = -r;
+        ht_tell(config, &dump->telling, nonces, nonce_count);
+    }
+    ht_arena_unmap(memory, STACK_SIZE + sizeof(struct dump));
+    return r;
+}
+
+static int write_profile(const char *path, int fd, const uint32_t *nonces, unsigned nonce_count)
+{
+    pid_t self = ht_os_tid();
+    if (__atomic_load_n(&writer, __ATOMIC_RELAXED) == self)
+        return -EDEADLK; /* a signal handler of the program that interrupted us */
+    if (config == NULL)
+        return -EAGAIN;
+    struct dump dump = {.path = path, .fd = fd};
+    struct ht_record_pause pause = ht_record_pause();
+    int saved = errno;
+    if (!private_descriptors)
+        ht_lock_take(&shared_lock);
+    ht_lock_take(&dump_lock);
+    __atomic_store_n(&writer, self, __ATOMIC_RELAXED);
+    int r = write_with_memory(&dump, nonces, nonce_count);
+    __atomic_store_n(&writer, 0, __ATOMIC_RELAXED);
+    ht_lock_release(&dump_lock);
+    if (!private_descriptors)
+        ht_lock_release(&shared_lock);
+    errno = saved;
+    ht_record_resume(pause);
+    return r;
+}
+
+int ht_dump_next(const uint32_t *nonces, unsigned nonce_count)
+{
+    return write_profile(NULL, -1, nonces, nonce_count);
+}
+
+int ht_dump_to_path(const char *path)
+{
+    return write_profile(path, -1, NULL, 0);
+}
+
+int ht_dump_to_fd(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (fd < 0 || flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
+        return -EBADF;
+    return write_profile(NULL, fd, NULL, 0);
+}
+
+void ht_dump_fork_prepare(void)
+{
+    /* Unless this very thread is writing, and a hook of the C library forks. */
+    if (__atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid())
+        ht_lock_take(&shared_lock);
+}
+
+void ht_dump_fork_parent(void)
+{
+    if (__atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid())
+        ht_lock_release(&shared_lock);
+}
+
+void ht_dump_fork_child(void)
+{
+    ht_lock_reset(&shared_lock);
+    ht_lock_reset(&dump_lock);
+    writer = 0;
+    number = 0;
+    written = 0;
+}

@@ -1,0 +1,64 @@
+#include "control/fork.h"
+
+#include <pthread.h>
+
+#include "control/dump.h"
+#include "control/trigger.h"
+#include "sample/live.h"
+#include "sample/record.h"
+#include "sample/stacks.h"
+#include "sample/unwind_learn.h"
+#include "sys/arena.h"
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+static pid_t own_pid;
+/* Of the forking thread; guarded by the locks it holds. Other handlers of the program may allocate and free
+ * between ours: what they do is not sampled, and a free that finds a lock taken is deferred. */
+static struct ht_record_pause pause_around;
+
+static void prepare(void)
+{
+    ht_dump_fork_prepare();
+    struct ht_record_pause pause = ht_record_pause();
+    ht_learn_fork_prepare();
+    ht_stacks_fork_prepare();
+    ht_live_fork_prepare();
+    ht_arena_fork_prepare();
+    pause_around = pause;
+}
+
+static void in_parent(void)
+{
+    struct ht_record_pause pause = pause_around;
+    ht_arena_fork_parent();
+    ht_live_fork_parent();
+    ht_stacks_fork_parent();
+    ht_learn_fork_parent();
+    ht_record_resume(pause);
+    ht_dump_fork_parent();
+}
+
+static void in_child(void)
+{
+    own_pid = ht_os_pid();
+    ht_arena_fork_child();
+    ht_live_fork_child();
+    ht_stacks_fork_child();
+    ht_learn_fork_child();
+    ht_record_fork_child();
+    ht_dump_fork_child();
+    ht_trigger_fork_child();
+}
+
+void ht_fork_start(void)
+{
+    own_pid = ht_os_pid();
+    pthread_atfork(prepare, in_parent, in_child);
+}
+
+bool ht_fork_is_own_process(void)
+{
+    return own_pid == ht_os_pid();
+}

@@ -1,0 +1,194 @@
+#include "control/trigger.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "control/dump.h"
+#include "control/tell.h"
+#include "sample/record.h"
+#include "sys/arch.h"
+#include "sys/message.h"
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+/* The collector's own stack; profiles are encoded on another one. */
+#define COLLECTOR_STACK ((size_t)128 * 1024)
+#define NONCES          16u
+
+static const struct ht_config *config;
+static int served_signal;   /* 0: none is ours */
+static uint32_t asked;      /* bumped by the handler; the collector sleeps on it */
+static uint32_t collecting; /* 1: there is a collector, or one is being made */
+static uint32_t nonces[NONCES];
+
+/* ---- the signal ---- */
+
+static void keep_nonce(const siginfo_t *info)
+{
+    uint64_t value = (uintptr_t)info->si_value.sival_ptr;
+    if (info->si_code != SI_QUEUE || value >> 48 != HT_TELL_MAGIC || (uint32_t)value == 0)
+        return;
+    for (unsigned i = 0; i < NONCES; i++) {
+        uint32_t none = 0;
+        if (__atomic_compare_exchange_n(&nonces[i], &none, (uint32_t)value, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+            return;
+    }
+}
+
+/* Nothing here touches errno: the system calls are made directly. */
+static void on_signal(int signal, siginfo_t *info, void *context)
+{
+    (void)signal, (void)context;
+    keep_nonce(info);
+    __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
+    ht_os_futex_wake(&asked, 1);
+    /* No thread can be made in a handler: the next allocation will. */
+    if (__atomic_load_n(&collecting, __ATOMIC_RELAXED) == 0)
+        ht_record_ask_attention();
+}
+
+static bool take_signal(int signal)
+{
+    struct sigaction now;
+    if (signal == 0 || sigaction(signal, NULL, &now) != 0)
+        return false;
+    if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) {
+        ht_message_tell("signal %d is %s by the program: it does not write profiles; name another "
+                        "with HEAPTAP_SIGNAL, or use HEAPTAP_EVERY",
+                        signal, now.sa_handler == SIG_IGN ? "ignored" : "handled");
+        return false;
+    }
+    struct sigaction ours = {.sa_sigaction = on_signal,
+                             .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    sigemptyset(&ours.sa_mask);
+    return sigaction(signal, &ours, NULL) == 0;
+}
+
+/* ---- the collector ---- */
+
+static unsigned take_nonces(uint32_t *to)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < NONCES; i++) {
+        uint32_t nonce = __atomic_exchange_n(&nonces[i], 0, __ATOMIC_RELAXED);
+        if (nonce != 0)
+            to[count++] = nonce;
+    }
+    return count;
+}
+
+static void write_one(void)
+{
+    uint32_t taken[NONCES];
+    unsigned count = take_nonces(taken);
+    ht_dump_next(taken, count);
+}
+
+/* Tools recognise the collector by its name, which tells the signal that it serves: "heaptap-sig10". */
+static void name_thread(void)
+{
+    char name[16];
+    if (served_signal != 0)
+        snprintf(name, sizeof(name), "heaptap-sig%d", served_signal);
+    else
+        snprintf(name, sizeof(name), "heaptap-none");
+    prctl(PR_SET_NAME, name);
+}
+
+/* An empty descriptor table of this thread's own. Before Linux 5.9 there is no way to get one without holding
+ * the program's files open for a moment: then the collector shares the table. */
+static bool leave_descriptors(void)
+{
+    const unsigned unshare = 1u << 1; /* CLOSE_RANGE_UNSHARE */
+    return ht_arch_syscall(SYS_close_range, 0, ~0u, unshare, 0, 0, 0) == 0;
+}
+
+/* Time left until `due`; -1 when there is no clock to keep. */
+static int64_t until(int64_t due)
+{
+    if (due == 0)
+        return -1;
+    int64_t left = due - ht_os_steady_nanos();
+    return left > 0 ? left : 0;
+}
+
+static void *collect(void *argument)
+{
+    (void)argument;
+    ht_record_pause(); /* for ever: what libc allocates for this thread is not the program's */
+    name_thread();
+    bool is_private = leave_descriptors();
+    ht_dump_set_private(is_private);
+    ht_message_speak_for_program(is_private);
+    uint32_t answered = 0;
+    int64_t every = config->every_nanos;
+    int64_t due = every != 0 ? ht_os_steady_nanos() + every : 0;
+    for (;;) {
+        uint32_t now = __atomic_load_n(&asked, __ATOMIC_ACQUIRE);
+        if (now != answered) {
+            answered = now;
+            write_one();
+        } else if (due != 0 && until(due) == 0) {
+            /* Late ones are left out, not made up for. */
+            int64_t late = ht_os_steady_nanos() - due;
+            due += every * (1 + late / every);
+            write_one();
+        } else {
+            ht_os_futex_wait(&asked, answered, until(due));
+        }
+    }
+    return NULL;
+}
+
+static void make_collector(void)
+{
+    if (__atomic_exchange_n(&collecting, 1, __ATOMIC_ACQ_REL) != 0)
+        return;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    uint64_t signals;
+    struct ht_record_pause pause = ht_record_pause();
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, COLLECTOR_STACK);
+    ht_os_block_signals(&signals);
+    int r = pthread_create(&thread, &attributes, collect, NULL);
+    ht_os_restore_signals(&signals);
+    pthread_attr_destroy(&attributes);
+    ht_record_resume(pause);
+    if (r != 0) {
+        __atomic_store_n(&collecting, 0, __ATOMIC_RELEASE);
+        ht_message_warn("no profiles on signals or by the clock: cannot make a thread: %s",
+                        strerrordesc_np(r));
+    }
+}
+
+void ht_trigger_start(const struct ht_config *new_config)
+{
+    config = new_config;
+    served_signal = take_signal(config->signal) ? config->signal : 0;
+    if (served_signal != 0 || config->every_nanos != 0)
+        make_collector();
+}
+
+void ht_trigger_attend(void)
+{
+    if (config != NULL && (served_signal != 0 || config->every_nanos != 0))
+        make_collector();
+}
+
+void ht_trigger_fork_child(void)
+{
+    collecting = 0;
+    asked = 0;
+    memset(nonces, 0, sizeof(nonces));
+    if (config != NULL && (served_signal != 0 || config->every_nanos != 0))
+        ht_record_ask_attention();
+}

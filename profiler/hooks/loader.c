@@ -1,0 +1,27 @@
+/* loader.c: dlclose, so that what was learnt of a library goes with it. dlopen is not wrapped: it searches by the
+ * RUNPATH of its caller, which would be us. */
+#include <dlfcn.h>
+#include <string.h>
+
+#include "sample/record.h"
+
+HT_EXPORT int dlclose(void *handle);
+
+static int first_dlclose(void *handle);
+static int (*next_dlclose)(void *) = first_dlclose;
+
+HT_COLD static int first_dlclose(void *handle)
+{
+    void *symbol = dlsym(RTLD_NEXT, "dlclose");
+    HT_ASSERT(symbol != NULL);
+    memcpy(&next_dlclose, &symbol, sizeof(symbol));
+    return next_dlclose(handle);
+}
+
+HT_IN_STACKS int dlclose(void *handle)
+{
+    ht_record_unload_begin();
+    int r = next_dlclose(handle);
+    ht_record_unload_end();
+    return r;
+}

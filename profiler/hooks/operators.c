@@ -1,0 +1,189 @@
+/* operators.c: C++ operator new and delete.
+ *
+ * libstdc++'s and libc++'s operators call malloc and free, which are hooked: then these only pass through. An
+ * allocator that brings its own operators (jemalloc, mimalloc, tcmalloc) does not, and is counted here; what
+ * tells them apart is whether operator new comes from the object that malloc comes from. new_handler, bad_alloc
+ * and the nothrow forms are the real operator's: it is called, not imitated, and an exception passes through our
+ * frame. Deletes always look, since looking twice does no harm.
+ *
+ * In a C program whose plugin brings the C++ library along there is no next operator in the global scope: then it
+ * is looked for from the caller's object. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hooks/next.h"
+#include "sample/hot.h"
+#include "sample/record.h"
+
+typedef size_t alignment;    /* std::align_val_t */
+typedef const void *nothrow; /* const std::nothrow_t & */
+
+/* name, parameters, arguments, size */
+#define NEWS(X)                                                                                    \
+    X(_Znwm, (size_t size), (size))                                                                \
+    X(_Znam, (size_t size), (size))                                                                \
+    X(_ZnwmRKSt9nothrow_t, (size_t size, nothrow tag), (size, tag))                                \
+    X(_ZnamRKSt9nothrow_t, (size_t size, nothrow tag), (size, tag))                                \
+    X(_ZnwmSt11align_val_t, (size_t size, alignment align), (size, align))                         \
+    X(_ZnamSt11align_val_t, (size_t size, alignment align), (size, align))                         \
+    X(_ZnwmSt11align_val_tRKSt9nothrow_t, (size_t size, alignment align, nothrow tag),             \
+      (size, align, tag))                                                                          \
+    X(_ZnamSt11align_val_tRKSt9nothrow_t, (size_t size, alignment align, nothrow tag),             \
+      (size, align, tag))
+
+#define DELETES(X)                                                                                 \
+    X(_ZdlPv, (void *block), (block))                                                              \
+    X(_ZdaPv, (void *block), (block))                                                              \
+    X(_ZdlPvm, (void *block, size_t size), (block, size))                                          \
+    X(_ZdaPvm, (void *block, size_t size), (block, size))                                          \
+    X(_ZdlPvRKSt9nothrow_t, (void *block, nothrow tag), (block, tag))                              \
+    X(_ZdaPvRKSt9nothrow_t, (void *block, nothrow tag), (block, tag))                              \
+    X(_ZdlPvSt11align_val_t, (void *block, alignment align), (block, align))                       \
+    X(_ZdaPvSt11align_val_t, (void *block, alignment align), (block, align))                       \
+    X(_ZdlPvmSt11align_val_t, (void *block, size_t size, alignment align), (block, size, align))   \
+    X(_ZdaPvmSt11align_val_t, (void *block, size_t size, alignment align), (block, size, align))   \
+    X(_ZdlPvSt11align_val_tRKSt9nothrow_t, (void *block, alignment align, nothrow tag),            \
+      (block, align, tag))                                                                         \
+    X(_ZdaPvSt11align_val_tRKSt9nothrow_t, (void *block, alignment align, nothrow tag),            \
+      (block, align, tag))
+
+/* True when the operators underneath do not call malloc. Settled by the first look-up. */
+static bool counts_here;
+
+/* ---- finding them ---- */
+
+static void *object_of(const void *address)
+{
+    Dl_info info;
+    return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
+}
+
+static void settle_counting(void)
+{
+    ht_next_resolve();
+    void *operator_new = dlsym(RTLD_NEXT, "_Znwm");
+    void *allocator;
+    memcpy(&allocator, &ht_next.malloc, sizeof(allocator));
+    counts_here = operator_new != NULL && object_of(operator_new) == object_of(allocator);
+}
+
+/* The operator that the caller's object would have found without us: its own dependencies are searched. The C++
+ * library is pinned, so that the pointer stays good when the plugin that brought it goes. */
+static void *find_from(const char *name, const void *caller)
+{
+    Dl_info info;
+    void *symbol = NULL;
+    if (dladdr(caller, &info) == 0)
+        return NULL;
+    void *object = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    if (object == NULL)
+        return NULL;
+    symbol = dlsym(object, name);
+    if (symbol != NULL && dladdr(symbol, &info) != 0)
+        dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    dlclose(object);
+    return symbol;
+}
+
+static void *find_operator(const char *name, const void *caller)
+{
+    int saved = errno;
+    struct ht_record_pause pause = ht_record_pause();
+    settle_counting();
+    void *symbol = dlsym(RTLD_NEXT, name);
+    if (symbol == NULL)
+        symbol = find_from(name, caller);
+    ht_record_resume(pause);
+    errno = saved;
+    return symbol;
+}
+
+/* ---- new ---- */
+
+/* Without a C++ library there is nobody to throw. */
+static void *new_without_library(size_t size)
+{
+    void *block = malloc(size);
+    if (block == NULL)
+        abort();
+    return block;
+}
+
+#define UNPACK(...) __VA_ARGS__
+
+#define DEFINE_NEW(name, parameters, arguments)                                                    \
+    HT_EXPORT void *name parameters;                                                               \
+    static void *first_##name parameters;                                                          \
+    static void *(*next_##name)parameters = first_##name;                                          \
+                                                                                                   \
+    HT_COLD static void *first_##name parameters                                                   \
+    {                                                                                              \
+        void *symbol = find_operator(#name, __builtin_return_address(0));                          \
+        if (symbol == NULL)                                                                        \
+            return new_without_library(size);                                                      \
+        memcpy(&next_##name, &symbol, sizeof(symbol));                                             \
+        return name arguments;                                                                     \
+    }                                                                                              \
+                                                                                                   \
+    HT_IN_STACKS static void *slow_##name parameters                                               \
+    {                                                                                              \
+        struct ht_frame caller = HT_ARCH_CALLER_FRAME();                                           \
+        ht_interval_id interval = ht_record_begin(size);                                           \
+        void *block = next_##name arguments;                                                       \
+        if (interval != 0 && block != NULL)                                                        \
+            ht_record_block(block, size, interval, &caller);                                       \
+        return block;                                                                              \
+    }                                                                                              \
+                                                                                                   \
+    void *name parameters                                                                          \
+    {                                                                                              \
+        if (HT_UNLIKELY(counts_here) && HT_UNLIKELY(ht_hot_alloc(size)))                           \
+            return slow_##name arguments;                                                          \
+        return next_##name arguments;                                                              \
+    }
+
+NEWS(DEFINE_NEW)
+
+/* ---- delete ---- */
+
+static void forget(void *block)
+{
+    struct ht_live_block was;
+    if (ht_record_forget(block, &was))
+        ht_record_freed(&was);
+}
+
+#define DEFINE_DELETE(name, parameters, arguments)                                                 \
+    HT_EXPORT void name parameters;                                                                \
+    static void first_##name parameters;                                                           \
+    static void(*next_##name) parameters = first_##name;                                           \
+                                                                                                   \
+    HT_COLD static void first_##name parameters                                                    \
+    {                                                                                              \
+        void *symbol = find_operator(#name, __builtin_return_address(0));                          \
+        if (symbol == NULL) {                                                                      \
+            free(block);                                                                           \
+            return;                                                                                \
+        }                                                                                          \
+        memcpy(&next_##name, &symbol, sizeof(symbol));                                             \
+        next_##name arguments;                                                                     \
+    }                                                                                              \
+                                                                                                   \
+    HT_COLD static void slow_##name parameters                                                     \
+    {                                                                                              \
+        forget(block);                                                                             \
+        next_##name arguments;                                                                     \
+    }                                                                                              \
+                                                                                                   \
+    void name parameters                                                                           \
+    {                                                                                              \
+        if (HT_UNLIKELY(ht_hot_is_live(block))) {                                                  \
+            slow_##name arguments;                                                                 \
+            return;                                                                                \
+        }                                                                                          \
+        next_##name arguments;                                                                     \
+    }
+
+DELETES(DEFINE_DELETE)

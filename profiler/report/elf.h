@@ -1,0 +1,67 @@
+/* elf.h: the names of functions, from the symbol tables of a file.
+ *
+ * The file is read by pread in bounded pieces and never mapped: whoever truncates a mapped file kills the
+ * program that reads it. Nothing in the file is believed: a header that lies costs names, not safety.
+ *
+ * Only the addresses that are wanted are looked up. They come sorted, the symbol table is scanned once for
+ * all of them, and no copy of it is kept; names are read when they are asked for. A symbol covers
+ * [value, value + size); one without a size covers nothing, and there is no nearest symbol.
+ *
+ * Used in the process being profiled and by the command `heaptap`. No allocation but a 64 KiB buffer of
+ * ht_arena_map() during ht_elf_resolve(). Not thread-safe for one file. */
+#ifndef HT_REPORT_ELF_H
+#define HT_REPORT_ELF_H
+
+#include "sys/compiler.h"
+
+/* GNU ld and lld write 20, 16 or 8 bytes. A longer id is cut, wherever it is read. */
+#define HT_BUILD_ID_MAX 64
+
+struct ht_build_id {
+    uint8_t size; /* 0: there is none */
+    uint8_t bytes[HT_BUILD_ID_MAX];
+};
+
+/* What is known of the file that was loaded. The segment counts only when there is no build id. */
+struct ht_elf_identity {
+    struct ht_build_id build_id;
+    uint64_t segment_vaddr, segment_offset, segment_size; /* p_vaddr, p_offset, p_memsz */
+};
+
+struct ht_elf_table {
+    uint64_t offset, count; /* of the symbols; count 0: there is no such table */
+    uint64_t strings_offset, strings_size;
+};
+
+struct ht_elf {
+    int fd;
+    struct ht_elf_table tables[2]; /* .symtab, .dynsym */
+};
+
+/* An address as the file's headers have it, and what was found for it. */
+struct ht_elf_want {
+    uint64_t address;
+    uint64_t start; /* of the symbol */
+    uint32_t name;  /* its place in the string table */
+    uint8_t table;  /* in which of ht_elf.tables */
+    uint8_t rank;   /* 0: no symbol covers the address */
+};
+
+/* Opens a file. With `expected` it must be the very file that is loaded, by build id, or by its executable
+ * segment when neither has one; -ESTALE when it is not. -ENOEXEC for what is no 64-bit little-endian ELF
+ * file. */
+int ht_elf_open(const char *path, const struct ht_elf_identity *expected, struct ht_elf *ret_elf);
+void ht_elf_close(struct ht_elf *elf);
+
+/* Finds the symbols for `count` wants, which are sorted by address. Among several that cover an address, the
+ * one that starts last is taken, then global before weak before local, then the first of the table. */
+int ht_elf_resolve(const struct ht_elf *elf, struct ht_elf_want *wants, size_t count);
+
+/* The name of the symbol that was found, cut to size - 1 bytes. Its length, or -errno. */
+int ht_elf_name(const struct ht_elf *elf, const struct ht_elf_want *want, char *ret_name,
+                size_t size);
+
+/* Reads a build id out of ELF notes; false when there is none. */
+bool ht_elf_find_build_id(const void *notes, size_t size, struct ht_build_id *ret_build_id);
+
+#endif

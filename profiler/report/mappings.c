@@ -1,0 +1,269 @@
+#include "report/mappings.h"
+
+#include <errno.h>
+#include <link.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "sys/arena.h"
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+/* Libraries may be loaded between the count and the collection. */
+#define ATTEMPTS 8
+
+/* Room for one path that has to be asked for: see `complete_paths`. */
+#define OPEN_PATH HT_PATH_MAX
+
+/* Fills what fits into the memory it has and counts what would be needed. */
+struct collection {
+    struct ht_mapping *items;
+    char *text;
+    size_t items_room, text_room;
+    size_t items_needed, text_needed;
+};
+
+/* Notes lie in memory only where a readable segment holds them. */
+static void read_build_id(const struct dl_phdr_info *info, struct ht_build_id *ret_build_id)
+{
+    for (size_t i = 0; i < info->dlpi_phnum && ret_build_id->size == 0; i++) {
+        const ElfW(Phdr) *note = &info->dlpi_phdr[i];
+        if (note->p_type != PT_NOTE || note->p_memsz < sizeof(ElfW(Nhdr)) ||
+            note->p_memsz > UINT16_MAX)
+            continue;
+        for (size_t j = 0; j < info->dlpi_phnum; j++) {
+            const ElfW(Phdr) *load = &info->dlpi_phdr[j];
+            if (load->p_type != PT_LOAD || !(load->p_flags & PF_R) ||
+                note->p_vaddr < load->p_vaddr ||
+                note->p_vaddr + note->p_memsz > load->p_vaddr + load->p_filesz)
+                continue;
+            uintptr_t address = info->dlpi_addr + note->p_vaddr;
+            if (ht_os_readable(address) &&
+                ht_os_readable(address + note->p_memsz - sizeof(uint64_t)))
+                ht_elf_find_build_id((const void *)address, note->p_memsz, ret_build_id);
+            break;
+        }
+    }
+}
+
+static bool holds(const struct dl_phdr_info *info, uintptr_t address)
+{
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *load = &info->dlpi_phdr[i];
+        if (load->p_type == PT_LOAD && address - info->dlpi_addr - load->p_vaddr < load->p_memsz)
+            return true;
+    }
+    return false;
+}
+
+/* The module's path, as far as the loader knows it; NULL when there is no room for it. */
+static const char *copy_path(struct collection *all, const struct dl_phdr_info *info)
+{
+    uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+    if (vdso != 0 && holds(info, vdso))
+        return "[vdso]";
+    const char *name = info->dlpi_name != NULL ? info->dlpi_name : "";
+    size_t length = strnlen(name, HT_PATH_MAX - 1);
+    size_t size = name[0] == '/' ? length + 1 : OPEN_PATH;
+    size_t at = all->text_needed;
+    all->text_needed += size;
+    if (all->text_needed > all->text_room)
+        return NULL;
+    char *copy = all->text + at;
+    memcpy(copy, name, length);
+    copy[length] = 0;
+    return copy;
+}
+
+/* Runs under the loader's lock: it copies, and nothing else. */
+static int collect(struct dl_phdr_info *info, size_t size, void *context)
+{
+    (void)size;
+    struct collection *all = context;
+    const char *path = NULL;
+    size_t module = all->items_needed;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *load = &info->dlpi_phdr[i];
+        if (load->p_type != PT_LOAD || !(load->p_flags & PF_X) || load->p_memsz == 0)
+            continue;
+        if (all->items_needed == module)
+            path = copy_path(all, info);
+        size_t index = all->items_needed++;
+        if (index >= all->items_room || path == NULL)
+            continue;
+        struct ht_mapping *mapping = &all->items[index];
+        memset(mapping, 0, sizeof(*mapping));
+        mapping->start = info->dlpi_addr + load->p_vaddr;
+        mapping->limit = mapping->start + load->p_memsz;
+        mapping->offset = load->p_offset;
+        mapping->bias = info->dlpi_addr;
+        mapping->path = path;
+        mapping->module = (uint32_t)module;
+        mapping->identity.segment_vaddr = load->p_vaddr;
+        mapping->identity.segment_offset = load->p_offset;
+        mapping->identity.segment_size = load->p_memsz;
+        if (index == module)
+            read_build_id(info, &mapping->identity.build_id);
+        else
+            mapping->identity.build_id = all->items[module].identity.build_id;
+    }
+    return 0;
+}
+
+/* "start-end ..." in hexadecimal. */
+static bool parse_range(const char *line, uintptr_t *ret_start, uintptr_t *ret_end)
+{
+    uintptr_t values[2] = {0, 0};
+    for (int i = 0; i < 2; i++, line++) {
+        for (; *line != (i == 0 ? '-' : ' '); line++) {
+            unsigned digit = (unsigned char)*line - '0';
+            if (digit > 9)
+                digit = (unsigned char)*line - 'a' + 10u;
+            if (digit > 15)
+                return false;
+            values[i] = values[i] << 4 | digit;
+        }
+    }
+    *ret_start = values[0];
+    *ret_end = values[1];
+    return true;
+}
+
+static bool is_open(const struct ht_mapping *mapping)
+{
+    return mapping->path[0] != '/' && mapping->path[0] != '[';
+}
+
+static void take_path(const struct ht_mapping *mapping, const char *path)
+{
+    static const char deleted[] = " (deleted)";
+    size_t length = strlen(path), tail = sizeof(deleted) - 1;
+    if (path[0] != '/' || length >= OPEN_PATH)
+        return;
+    if (length > tail && strcmp(path + length - tail, deleted) == 0)
+        length -= tail;
+    /* Ours: copy_path() reserved OPEN_PATH bytes for it. */
+    char *copy = (char *)(uintptr_t)mapping->path;
+    memcpy(copy, path, length);
+    copy[length] = 0;
+}
+
+static void take_line(struct ht_mappings *mappings, const char *line)
+{
+    uintptr_t start, end;
+    const char *path = strchr(line, '/');
+    if (path == NULL || !parse_range(line, &start, &end))
+        return;
+    for (size_t i = 0; i < mappings->count; i++) {
+        const struct ht_mapping *mapping = &mappings->items[i];
+        if (mapping->start >= start && mapping->start < end && is_open(mapping))
+            take_path(mapping, path);
+    }
+}
+
+static bool any_open(const struct ht_mappings *mappings)
+{
+    for (size_t i = 0; i < mappings->count; i++)
+        if (is_open(&mappings->items[i]))
+            return true;
+    return false;
+}
+
+/* The loader has no name for the main program, and for others whatever dlopen() was given, relative to a
+ * directory that may no longer be the current one. The kernel knows. It also tells the program from the loader
+ * when it was started as `ld.so program`, which /proc/self/exe does not. */
+static void complete_paths(struct ht_mappings *mappings)
+{
+    char buffer[HT_PATH_MAX + 256];
+    int fd = any_open(mappings) ? ht_os_open_read("/proc/self/maps") : -ENOENT;
+    if (fd >= 0) {
+        size_t used = 0;
+        ssize_t got;
+        while ((got = ht_os_read(fd, buffer + used, sizeof(buffer) - used)) > 0) {
+            used += (size_t)got;
+            char *line = buffer, *end;
+            while ((end = memchr(line, '\n', used)) != NULL) {
+                *end = 0;
+                take_line(mappings, line);
+                used -= (size_t)(end + 1 - line);
+                line = end + 1;
+            }
+            memmove(buffer, line, used);
+            if (used == sizeof(buffer))
+                used = 0;
+        }
+        ht_os_close(fd);
+    }
+    if (mappings->count > 0 && is_open(&mappings->items[0]) &&
+        ht_os_read_link("/proc/self/exe", buffer, HT_PATH_MAX) > 0)
+        take_path(&mappings->items[0], buffer);
+}
+
+static void sort_by_start(struct ht_mappings *mappings)
+{
+    for (size_t i = 0; i < mappings->count; i++) {
+        size_t at = i;
+        for (; at > 0; at--) {
+            uint32_t before = mappings->by_start[at - 1];
+            if (mappings->items[before].start <= mappings->items[i].start)
+                break;
+            mappings->by_start[at] = before;
+        }
+        mappings->by_start[at] = (uint32_t)i;
+    }
+}
+
+int ht_mappings_load(struct ht_mappings *ret_mappings)
+{
+    struct collection all = {0};
+    dl_iterate_phdr(collect, &all);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        size_t items_room = all.items_needed + 8, text_room = all.text_needed + HT_PATH_MAX;
+        size_t items_size = items_room * sizeof(struct ht_mapping);
+        size_t size = items_size + items_room * sizeof(uint32_t) + text_room;
+        char *memory = ht_arena_map(size);
+        if (memory == NULL)
+            return -ENOMEM;
+        all = (struct collection){.items = (void *)memory,
+                                  .text = memory + size - text_room,
+                                  .items_room = items_room,
+                                  .text_room = text_room};
+        dl_iterate_phdr(collect, &all);
+        if (all.items_needed <= items_room && all.text_needed <= text_room) {
+            *ret_mappings = (struct ht_mappings){.items = all.items,
+                                                 .by_start = (void *)(memory + items_size),
+                                                 .count = all.items_needed,
+                                                 .memory = memory,
+                                                 .memory_size = size};
+            complete_paths(ret_mappings);
+            sort_by_start(ret_mappings);
+            return 0;
+        }
+        ht_arena_unmap(memory, size);
+    }
+    return -EAGAIN;
+}
+
+void ht_mappings_free(struct ht_mappings *mappings)
+{
+    ht_arena_unmap(mappings->memory, mappings->memory_size);
+    *mappings = (struct ht_mappings){0};
+}
+
+const struct ht_mapping *ht_mappings_find(const struct ht_mappings *mappings, uintptr_t address)
+{
+    size_t low = 0, high = mappings->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct ht_mapping *mapping = &mappings->items[mappings->by_start[middle]];
+        if (address < mapping->start)
+            high = middle;
+        else if (address >= mapping->limit)
+            low = middle + 1;
+        else
+            return mapping;
+    }
+    return NULL;
+}

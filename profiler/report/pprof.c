@@ -1,0 +1,233 @@
+#include "report/pprof.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "profile.pb-c.h"
+#include "report/functions.h"
+#include "report/gzip.h"
+#include "report/locations.h"
+#include "report/mappings.h"
+#include "report/messages.h"
+#include "sample/frames.h"
+#include "sys/arena.h"
+
+#include "sys/poison.h"
+
+/* Frames that allocate for others: their bytes belong to the caller. Matched against whole names in the short form
+ * of demangle.h. Words that users also give their functions ("allocate", "free") are not in it: a match takes
+ * everything below it away. */
+#define C_ALLOCATORS                                                                               \
+    "(__libc_|__GI___libc_)?(malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|"           \
+    "posix_memalign|valloc|pvalloc)"
+#define CXX_ALLOCATORS                                                                             \
+    "operator new(\\[\\])?|(std::__new_allocator|__gnu_cxx::new_allocator|std::allocator|"         \
+    "std::allocator_traits)::allocate|_M_allocate"
+#define RUST_ALLOCATORS "__rust_(alloc|alloc_zeroed|realloc)|__rdl_.*|alloc::alloc::.*"
+#define DROP_FRAMES     C_ALLOCATORS "|" CXX_ALLOCATORS "|" RUST_ALLOCATORS "|_?heaptap_.*"
+
+/* The strings that are written first have fixed numbers. */
+enum {
+    STRING_NONE,
+    STRING_ALLOC_OBJECTS,
+    STRING_COUNT,
+    STRING_ALLOC_SPACE,
+    STRING_BYTES,
+    STRING_INUSE_OBJECTS,
+    STRING_INUSE_SPACE,
+    STRING_SPACE,
+    STRING_DROP_FRAMES,
+    STRINGS
+};
+
+static const char *const fixed_strings[STRINGS] = {
+    [STRING_ALLOC_OBJECTS] = "alloc_objects",
+    [STRING_COUNT] = "count",
+    [STRING_ALLOC_SPACE] = "alloc_space",
+    [STRING_BYTES] = "bytes",
+    [STRING_INUSE_OBJECTS] = "inuse_objects",
+    [STRING_INUSE_SPACE] = "inuse_space",
+    [STRING_SPACE] = "space",
+    [STRING_DROP_FRAMES] = DROP_FRAMES,
+};
+
+/* Exactly these, whatever the settings: a scraper that has room for four values fails at a fifth, and profiles
+ * are only compared when their types are the same. */
+enum { SAMPLE_TYPES = 4 };
+static const int64_t sample_types[SAMPLE_TYPES][2] = {
+    {STRING_ALLOC_OBJECTS, STRING_COUNT},
+    {STRING_ALLOC_SPACE, STRING_BYTES},
+    {STRING_INUSE_OBJECTS, STRING_COUNT},
+    {STRING_INUSE_SPACE, STRING_BYTES},
+};
+
+struct encoder {
+    const struct ht_snapshot *snapshot;
+    struct ht_totals totals;
+    struct ht_mappings mappings;
+    struct ht_messages messages;
+    struct ht_locations locations;
+    uint64_t ids[HT_DEPTH_MAX + 1];
+};
+
+static void write_header(struct encoder *encoder)
+{
+    const struct ht_snapshot *snapshot = encoder->snapshot;
+    struct ht_messages *messages = &encoder->messages;
+    ht_messages_start(messages);
+    for (int i = 1; i < STRINGS; i++)
+        ht_messages_string(messages, fixed_strings[i]);
+
+    Perftools__Profiles__ValueType types[SAMPLE_TYPES], *type_list[SAMPLE_TYPES];
+    for (int i = 0; i < SAMPLE_TYPES; i++) {
+        perftools__profiles__value_type__init(&types[i]);
+        types[i].type = sample_types[i][0];
+        types[i].unit = sample_types[i][1];
+        type_list[i] = &types[i];
+    }
+    Perftools__Profiles__ValueType period_type = PERFTOOLS__PROFILES__VALUE_TYPE__INIT;
+    period_type.type = STRING_SPACE;
+    period_type.unit = STRING_BYTES;
+
+    int64_t comments[HT_COMMENTS_MAX];
+    size_t comment_count = 0;
+    for (unsigned i = 0; i < ht_min(snapshot->comment_count, HT_COMMENTS_MAX); i++) {
+        int64_t comment = ht_messages_string(messages, snapshot->comments[i]);
+        if (comment != 0)
+            comments[comment_count++] = comment;
+    }
+
+    Perftools__Profiles__Profile profile = PERFTOOLS__PROFILES__PROFILE__INIT;
+    profile.n_sample_type = SAMPLE_TYPES;
+    profile.sample_type = type_list;
+    profile.drop_frames = STRING_DROP_FRAMES;
+    profile.time_nanos = snapshot->time_nanos;
+    profile.period_type = &period_type;
+    profile.period = (int64_t)snapshot->interval_bytes;
+    profile.n_comment = comment_count;
+    profile.comment = comments;
+    profile.default_sample_type = STRING_INUSE_SPACE;
+    ht_messages_put_fields(messages, &profile.base);
+}
+
+static int write_sample(void *context, const struct ht_sample *sample)
+{
+    struct encoder *encoder = context;
+    if ((sample->alloc_objects | sample->alloc_bytes | sample->inuse_objects |
+         sample->inuse_bytes) == 0)
+        return 0;
+
+    /* A sample without a stack would be seen in totals only. */
+    static const uintptr_t no_stack = HT_PC_TRUNCATED;
+    const uintptr_t *pcs = sample->depth > 0 ? sample->pcs : &no_stack;
+    size_t depth = ht_min(ht_max(sample->depth, 1), HT_ARRAY_SIZE(encoder->ids));
+    for (size_t i = 0; i < depth; i++) {
+        encoder->ids[i] = ht_locations_add(&encoder->locations, pcs[i]);
+        if (encoder->ids[i] == 0)
+            return -ENOMEM;
+    }
+
+    Perftools__Profiles__Label label = PERFTOOLS__PROFILES__LABEL__INIT, *label_list[] = {&label};
+    label.key = STRING_BYTES;
+    label.num = sample->block_bytes;
+    label.num_unit = STRING_BYTES;
+    int64_t values[SAMPLE_TYPES] = {sample->alloc_objects, sample->alloc_bytes,
+                                    sample->inuse_objects, sample->inuse_bytes};
+    Perftools__Profiles__Sample message = PERFTOOLS__PROFILES__SAMPLE__INIT;
+    message.n_location_id = depth;
+    message.location_id = encoder->ids;
+    message.n_value = SAMPLE_TYPES;
+    message.value = values;
+    message.n_label = 1;
+    message.label = label_list;
+    ht_messages_put(&encoder->messages, HT_FIELD_SAMPLE, &message.base);
+
+    encoder->totals.alloc_objects += sample->alloc_objects;
+    encoder->totals.alloc_bytes += sample->alloc_bytes;
+    encoder->totals.inuse_objects += sample->inuse_objects;
+    encoder->totals.inuse_bytes += sample->inuse_bytes;
+    encoder->totals.samples++;
+    return 0;
+}
+
+static void write_mappings(struct encoder *encoder)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < encoder->mappings.count; i++) {
+        const struct ht_mapping *mapping = &encoder->mappings.items[i];
+        const struct ht_build_id *build_id = &mapping->identity.build_id;
+        char hex[2 * HT_BUILD_ID_MAX + 1] = "";
+        for (size_t j = 0; j < build_id->size; j++) {
+            hex[2 * j] = digits[build_id->bytes[j] >> 4];
+            hex[2 * j + 1] = digits[build_id->bytes[j] & 15];
+        }
+        Perftools__Profiles__Mapping message = PERFTOOLS__PROFILES__MAPPING__INIT;
+        message.id = i + 1;
+        message.memory_start = mapping->start;
+        message.memory_limit = mapping->limit;
+        message.file_offset = mapping->offset;
+        message.filename = ht_messages_string(&encoder->messages, mapping->path);
+        message.build_id = ht_messages_string(&encoder->messages, hex);
+        /* Without it, readers would look up again what we found, and lose it. */
+        message.has_functions = true;
+        ht_messages_put(&encoder->messages, HT_FIELD_MAPPING, &message.base);
+    }
+}
+
+static void write_locations(struct encoder *encoder)
+{
+    for (uint32_t id = 1; id <= encoder->locations.count; id++) {
+        uintptr_t pc = ht_locations_pc(&encoder->locations, id);
+        const struct ht_mapping *mapping = ht_mappings_find(&encoder->mappings, pc);
+        Perftools__Profiles__Line line = PERFTOOLS__PROFILES__LINE__INIT, *line_list[] = {&line};
+        line.function_id = *ht_locations_function(&encoder->locations, id);
+        Perftools__Profiles__Location message = PERFTOOLS__PROFILES__LOCATION__INIT;
+        message.id = id;
+        message.mapping_id =
+            mapping != NULL ? (uint64_t)(mapping - encoder->mappings.items) + 1 : 0;
+        message.address = pc;
+        message.n_line = 1;
+        message.line = line_list;
+        ht_messages_put(&encoder->messages, HT_FIELD_LOCATION, &message.base);
+    }
+}
+
+/* Functions come before the locations that refer to them: each is written when its symbol has just been found,
+ * and nothing but its number is kept. The order of fields is free. */
+static int write_profile(struct encoder *encoder)
+{
+    write_header(encoder);
+    int r = encoder->snapshot->each_sample(encoder->snapshot, write_sample, encoder);
+    if (r != 0)
+        return r;
+    write_mappings(encoder);
+    r = ht_locations_sort(&encoder->locations);
+    if (r == 0)
+        r = ht_functions_write(&encoder->locations, &encoder->mappings, &encoder->messages);
+    if (r == 0)
+        write_locations(encoder);
+    return r;
+}
+
+int ht_pprof_encode(const struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals)
+{
+    struct encoder *encoder = ht_arena_map(sizeof(*encoder));
+    if (encoder == NULL)
+        return -ENOMEM;
+    encoder->snapshot = snapshot;
+    int r = ht_mappings_load(&encoder->mappings);
+    if (r == 0)
+        r = ht_gzip_open(&encoder->messages.gzip, fd);
+    if (r == 0) {
+        r = write_profile(encoder);
+        int closed = ht_gzip_close(encoder->messages.gzip, r != 0);
+        if (r == 0)
+            r = closed;
+    }
+    if (r == 0)
+        *ret_totals = encoder->totals;
+    ht_locations_free(&encoder->locations);
+    ht_mappings_free(&encoder->mappings);
+    ht_arena_unmap(encoder, sizeof(*encoder));
+    return r;
+}

@@ -1,0 +1,222 @@
+#include "sample/record.h"
+
+#include "sample/frames.h"
+#include "sample/hot.h"
+#include "sample/unwind.h"
+#include "sample/unwind_learn.h"
+#include "sys/arena.h"
+
+#include "sys/poison.h"
+
+HT_THREAD_LOCAL struct ht_thread ht_thread;
+
+uint32_t ht_record_attention = 1;
+
+static unsigned depth_max = 128;
+static uint64_t samples;
+static uint64_t drops[HT_DROPS];
+
+static void count_drop(enum ht_drop reason)
+{
+    __atomic_fetch_add(&drops[reason], 1, __ATOMIC_RELAXED);
+}
+
+struct ht_record_counts ht_record_counts(void)
+{
+    struct ht_record_counts counts = {.samples = __atomic_load_n(&samples, __ATOMIC_RELAXED)};
+    for (unsigned i = 0; i < HT_DROPS; i++)
+        counts.drops[i] = __atomic_load_n(&drops[i], __ATOMIC_RELAXED);
+    return counts;
+}
+
+void ht_record_set_depth(unsigned depth)
+{
+    depth_max = depth;
+}
+
+/* ---- the guard ---- */
+
+struct ht_record_pause ht_record_pause(void)
+{
+    struct ht_thread *thread = &ht_thread;
+    struct ht_record_pause pause = {thread->bytes_until_sample, thread->busy};
+    thread->busy = 1;
+    thread->bytes_until_sample = HT_HOT_PARKED;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return pause;
+}
+
+void ht_record_resume(struct ht_record_pause pause)
+{
+    struct ht_thread *thread = &ht_thread;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    thread->bytes_until_sample = pause.bytes_until_sample;
+    thread->busy = pause.busy;
+}
+
+/* ---- the gap ---- */
+
+__attribute__((weak)) void ht_record_attend(void)
+{
+    __atomic_store_n(&ht_record_attention, 0, __ATOMIC_RELAXED);
+}
+
+void ht_record_ask_attention(void)
+{
+    struct ht_thread *thread = &ht_thread;
+    __atomic_store_n(&ht_record_attention, 1, __ATOMIC_RELAXED);
+    if (thread->busy == 0) { /* otherwise the next sample will do */
+        thread->random = 0;
+        thread->bytes_until_sample = 0;
+    }
+}
+
+static void draw_gap(struct ht_thread *thread)
+{
+    ht_interval_id id = ht_sampler_current();
+    thread->gap_interval = id;
+    thread->bytes_until_sample = ht_sampler_draw(id, &thread->random);
+}
+
+/* The first gap starts before this allocation: it is sampled as often as any other of its size. */
+static ht_interval_id begin_thread(struct ht_thread *thread, size_t size)
+{
+    thread->random = ht_sampler_seed();
+    draw_gap(thread);
+    if (thread->bytes_until_sample >= size) {
+        thread->bytes_until_sample -= size;
+        return 0;
+    }
+    ht_interval_id id = (ht_interval_id)thread->gap_interval;
+    draw_gap(thread);
+    return id;
+}
+
+ht_interval_id ht_record_begin(size_t size)
+{
+    struct ht_thread *thread = &ht_thread;
+    if (HT_UNLIKELY(thread->busy)) {
+        thread->bytes_until_sample = HT_HOT_PARKED;
+        return 0;
+    }
+    if (HT_UNLIKELY(__atomic_load_n(&ht_record_attention, __ATOMIC_RELAXED) != 0)) {
+        struct ht_record_pause pause = ht_record_pause();
+        ht_record_attend();
+        ht_record_resume(pause);
+    }
+    if (HT_UNLIKELY(thread->random == 0))
+        return begin_thread(thread, size);
+    ht_interval_id id = (ht_interval_id)thread->gap_interval;
+    draw_gap(thread);
+    return id;
+}
+
+/* ---- buffers for stacks: not on the program's stack, which may be small ---- */
+
+#define BUFFERS 64u
+
+static struct buffer {
+    uintptr_t *pcs; /* depth_max + 1 of them, made at first use */
+    uint32_t taken;
+} buffers[BUFFERS];
+
+static struct buffer *take_buffer(void)
+{
+    /* Each thread begins elsewhere, so that it usually finds its own again, warm. */
+    unsigned first = (unsigned)((uintptr_t)&ht_thread >> 12);
+    for (unsigned i = 0; i < BUFFERS; i++) {
+        struct buffer *buffer = &buffers[(first + i) % BUFFERS];
+        if (__atomic_exchange_n(&buffer->taken, 1, __ATOMIC_ACQUIRE) != 0)
+            continue;
+        if (buffer->pcs == NULL)
+            buffer->pcs = ht_arena_alloc((depth_max + 1) * sizeof(*buffer->pcs));
+        if (buffer->pcs != NULL)
+            return buffer;
+        __atomic_store_n(&buffer->taken, 0, __ATOMIC_RELEASE);
+    }
+    return NULL;
+}
+
+static void give_buffer(struct buffer *buffer)
+{
+    __atomic_store_n(&buffer->taken, 0, __ATOMIC_RELEASE);
+}
+
+/* ---- blocks ---- */
+
+static void record(const void *block, size_t size, ht_interval_id interval,
+                   const struct ht_frame *caller)
+{
+    struct buffer *buffer = take_buffer();
+    if (buffer == NULL) {
+        count_drop(HT_DROP_SCRATCH);
+        return;
+    }
+    unsigned depth = ht_unwind_walk(caller, buffer->pcs, depth_max);
+    ht_site site = ht_stacks_intern(buffer->pcs, depth, size);
+    give_buffer(buffer);
+    if (site == HT_SITE_OVERFLOW)
+        count_drop(HT_DROP_OVERFLOW);
+
+    struct ht_weight weight = ht_sampler_weight(size, interval);
+    struct ht_live_block live = {.size = size, .site = site, .interval = interval};
+    ht_stacks_count_alloc(site, weight);
+    if (!ht_live_insert((uintptr_t)block, &live)) {
+        ht_stacks_count_free(site, weight);
+        count_drop(HT_DROP_LIVE_FULL);
+    }
+    __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
+}
+
+void ht_record_block(const void *block, size_t size, ht_interval_id interval,
+                     const struct ht_frame *caller)
+{
+    struct ht_record_pause pause = ht_record_pause();
+    record(block, size, interval, caller);
+    ht_record_resume(pause);
+}
+
+bool ht_record_forget(const void *block, struct ht_live_block *ret_block)
+{
+    struct ht_record_pause pause = ht_record_pause();
+    enum ht_live_result result = ht_live_remove((uintptr_t)block, pause.busy != 0, ret_block);
+    if (result == HT_LIVE_DEFERRED)
+        count_drop(HT_DROP_NESTED);
+    ht_record_resume(pause);
+    return result == HT_LIVE_REMOVED;
+}
+
+void ht_record_freed(const struct ht_live_block *block)
+{
+    ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
+}
+
+void ht_record_restore(const void *block, const struct ht_live_block *was)
+{
+    struct ht_record_pause pause = ht_record_pause();
+    /* In a signal handler that interrupted the table, insertion could wait for a lock of this very thread. */
+    if (pause.busy != 0 || !ht_live_insert((uintptr_t)block, was)) {
+        ht_record_freed(was);
+        count_drop(pause.busy != 0 ? HT_DROP_NESTED : HT_DROP_LIVE_FULL);
+    }
+    ht_record_resume(pause);
+}
+
+void ht_record_unload_begin(void)
+{
+    ht_learn_unload_begin();
+}
+
+void ht_record_unload_end(void)
+{
+    ht_learn_unload_end();
+}
+
+void ht_record_fork_child(void)
+{
+    ht_thread.random = 0;
+    ht_thread.bytes_until_sample = 0;
+    ht_thread.busy = 0;
+    for (unsigned i = 0; i < BUFFERS; i++)
+        __atomic_store_n(&buffers[i].taken, 0, __ATOMIC_RELAXED);
+}

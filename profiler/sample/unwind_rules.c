@@ -1,0 +1,139 @@
+#include "sample/unwind_rules.h"
+
+#include <string.h>
+
+#include "sys/arena.h"
+
+#include "sys/poison.h"
+
+#define CAPACITY_FIRST 1024u
+#define CAPACITY_MAX   (UINT64_C(1) << 18)
+
+_Static_assert(sizeof(struct ht_rule) == 8, "a rule is one word");
+
+/* Open addressing, linear probing, power-of-two capacity:
+ *   used <= capacity * 3 / 4, so a probe always ends.
+ * A writer (one, it holds the learn lock) stores the rule before the pc. */
+struct entry {
+    uintptr_t pc; /* 0: free */
+    struct ht_rule rule;
+};
+
+struct ht_rules {
+    unsigned shift; /* 64 - log2(capacity) */
+    uint64_t capacity, used;
+    struct entry *entries;
+};
+
+static struct ht_rules *current;
+static unsigned hidden; /* unloadings in progress */
+
+const struct ht_rules *ht_rules_current(void)
+{
+    if (HT_UNLIKELY(__atomic_load_n(&hidden, __ATOMIC_ACQUIRE) != 0))
+        return NULL;
+    return __atomic_load_n(&current, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t home_of(const struct ht_rules *rules, uintptr_t pc)
+{
+    return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> rules->shift;
+}
+
+struct ht_rule ht_rules_find(const struct ht_rules *rules, uintptr_t pc)
+{
+    struct ht_rule none = {.kind = HT_RULE_UNKNOWN};
+    if (HT_UNLIKELY(rules == NULL))
+        return none;
+    for (uint64_t i = home_of(rules, pc);; i = (i + 1) & (rules->capacity - 1)) {
+        const struct entry *entry = &rules->entries[i];
+        uintptr_t found = __atomic_load_n(&entry->pc, __ATOMIC_ACQUIRE);
+        if (HT_LIKELY(found == pc))
+            return entry->rule;
+        if (found == 0)
+            return none;
+    }
+}
+
+static void put(struct ht_rules *rules, uintptr_t pc, struct ht_rule rule)
+{
+    uint64_t i = home_of(rules, pc);
+    while (rules->entries[i].pc != 0) {
+        if (rules->entries[i].pc == pc)
+            return;
+        i = (i + 1) & (rules->capacity - 1);
+    }
+    rules->entries[i].rule = rule;
+    __atomic_store_n(&rules->entries[i].pc, pc, __ATOMIC_RELEASE);
+    rules->used++;
+}
+
+static struct ht_rules *new_rules(uint64_t capacity)
+{
+    struct ht_rules *rules = ht_arena_alloc(sizeof(*rules));
+    if (rules == NULL)
+        return NULL;
+    rules->capacity = capacity;
+    rules->shift = (unsigned)__builtin_clzll(capacity) + 1;
+    rules->entries = ht_arena_map_table(capacity * sizeof(*rules->entries));
+    return rules->entries != NULL ? rules : NULL;
+}
+
+/* A walk may still read the old table: it reads as empty from now on, and the walk learns again. */
+static void replace(struct ht_rules *rules)
+{
+    struct ht_rules *old = current;
+    __atomic_store_n(&current, rules, __ATOMIC_RELEASE);
+    if (old != NULL)
+        ht_arena_retire(old->entries, old->capacity * sizeof(*old->entries));
+}
+
+static bool make_room(void)
+{
+    struct ht_rules *old = current;
+    if (old != NULL && old->used < old->capacity / 4 * 3)
+        return true;
+    if (old != NULL && old->capacity == CAPACITY_MAX) {
+        ht_rules_clear();
+        return current != NULL && current->used == 0;
+    }
+    struct ht_rules *grown = new_rules(old == NULL ? CAPACITY_FIRST : old->capacity * 2);
+    if (grown == NULL)
+        return false;
+    for (uint64_t i = 0; old != NULL && i < old->capacity; i++) {
+        if (old->entries[i].pc != 0)
+            put(grown, old->entries[i].pc, old->entries[i].rule);
+    }
+    replace(grown);
+    return true;
+}
+
+void ht_rules_add(uintptr_t pc, struct ht_rule rule)
+{
+    if (__atomic_load_n(&hidden, __ATOMIC_ACQUIRE) == 0 && make_room())
+        put(current, pc, rule);
+}
+
+void ht_rules_clear(void)
+{
+    if (current == NULL || current->used == 0)
+        return;
+    struct ht_rules *empty = new_rules(CAPACITY_FIRST);
+    replace(empty);
+}
+
+void ht_rules_hide(void)
+{
+    __atomic_add_fetch(&hidden, 1, __ATOMIC_ACQ_REL);
+}
+
+void ht_rules_show(void)
+{
+    __atomic_sub_fetch(&hidden, 1, __ATOMIC_ACQ_REL);
+}
+
+uint64_t ht_rules_count(void)
+{
+    const struct ht_rules *rules = __atomic_load_n(&current, __ATOMIC_ACQUIRE);
+    return rules == NULL ? 0 : rules->used;
+}

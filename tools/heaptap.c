@@ -1,0 +1,40 @@
+/* heaptap: the command. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tool.h"
+
+static int version_command(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    puts("heaptap " HEAPTAP_VERSION);
+    return 0;
+}
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] =
+    {
+        {"run", run_command},
+        {"snapshot", snapshot_command},
+        {"help", help_command},
+        {"--help", help_command},
+        {"-h", help_command},
+        {"version", version_command},
+        {"--version", version_command},
+        {"settings", settings_command}, /* the table for scripts; not in the help */
+};
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return say_usage(NULL, "nothing to do");
+    for (size_t i = 0; i < HT_ARRAY_SIZE(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    return say_usage(NULL, "%s is not %s of heaptap", argv[1],
+                     argv[1][0] == '-' ? "an option" : "a command");
+}

@@ -1,0 +1,98 @@
+#include "tool.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "control/config.h"
+
+/* What help says of an option or a setting starts in this column. */
+#define TEXT_COLUMN 26
+
+static void print_row(const char *name, const char *help, const char *fallback)
+{
+    printf("  %-*s", TEXT_COLUMN - 2, name);
+    if (strlen(name) > TEXT_COLUMN - 3)
+        printf("\n%*s", TEXT_COLUMN, "");
+    fputs(help, stdout);
+    if (fallback && *fallback)
+        printf(" [%s]", fallback);
+    putchar('\n');
+}
+
+static void print_run_options(void)
+{
+    for (size_t i = 0; i < HT_SETTING_COUNT; i++) {
+        const struct ht_setting *setting = &ht_settings[i];
+        char name[64], help[160];
+        if (!setting->option)
+            continue;
+        snprintf(name, sizeof(name), "%s%s%s", setting->option, setting->argument ? " " : "",
+                 setting->argument ? setting->argument : "");
+        snprintf(help, sizeof(help), "%s%s", setting->argument ? "" : "do not ", setting->help);
+        print_row(name, help, setting->argument ? setting->fallback : NULL);
+    }
+    print_row("--quiet", "say nothing when the program starts and when a profile is written", NULL);
+}
+
+static void print_settings(void)
+{
+    puts("Settings, in the environment of the program; heaptap run has options for most of them:");
+    for (size_t i = 0; i < HT_SETTING_COUNT; i++)
+        print_row(ht_settings[i].name, ht_settings[i].help, ht_settings[i].fallback);
+}
+
+static void print_run(void)
+{
+    puts("heaptap run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
+         "Runs a program with the heap profiler in it. Exit status and signals pass through.\n");
+    print_run_options();
+}
+
+static void print_snapshot(void)
+{
+    puts("heaptap snapshot [OPTION]... PID\n"
+         "Lets a program that runs with heaptap write a profile, and prints the file's name.\n");
+    print_row("--every TIME", "again every so often, until the program ends", NULL);
+    print_row("--count NUMBER", "with --every: so many times", NULL);
+    print_row("--timeout TIME", "how long to wait for a profile", "30s");
+    print_row("--signal NAME", "the signal to send, if heaptap cannot find out", NULL);
+}
+
+bool help_print(const char *topic)
+{
+    if (!topic) {
+        puts("heaptap, a sampling heap profiler: which code holds the heap?\n\n"
+             "  heaptap run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
+             "  heaptap snapshot [OPTION]... PID\n"
+             "  heaptap help [run|snapshot]\n"
+             "  heaptap --version\n\n"
+             "The profiles are for pprof: go tool pprof -http=: FILE\n");
+        print_settings();
+    } else if (strcmp(topic, "run") == 0) {
+        print_run();
+    } else if (strcmp(topic, "snapshot") == 0) {
+        print_snapshot();
+    } else {
+        return false;
+    }
+    return true;
+}
+
+int help_command(int argc, char **argv)
+{
+    if (!help_print(argc > 1 ? argv[1] : NULL))
+        return say_usage(NULL, "there is no help on %s", argv[1]);
+    return 0;
+}
+
+int settings_command(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    for (size_t i = 0; i < HT_SETTING_COUNT; i++) {
+        const struct ht_setting *setting = &ht_settings[i];
+        printf("%s\t%s%s%s\t%s\t%s\t%s\n", setting->name, setting->option ? setting->option : "",
+               setting->argument ? " " : "", setting->argument ? setting->argument : "",
+               setting->fallback, setting->help, setting->manual ? setting->manual : "");
+    }
+    return 0;
+}

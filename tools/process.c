@@ -1,0 +1,163 @@
+#include "process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "control/parse.h"
+
+#define THREAD_PREFIX "heaptap-"
+
+/* One text file below /proc, at most `size` - 1 bytes of it. 0 or -errno. */
+static int read_text(const char *path, char *ret_text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    size_t length = 0;
+    ssize_t n;
+    while (length < size - 1 && (n = read(fd, ret_text + length, size - 1 - length)) > 0)
+        length += (size_t)n;
+    ret_text[length] = 0;
+    close(fd);
+    return 0;
+}
+
+/* What follows "\nname:" in a status file; "" when it is not there. */
+static const char *field(const char *status, const char *name)
+{
+    char key[32];
+    snprintf(key, sizeof(key), "\n%s:\t", name);
+    const char *found = strstr(status, key);
+    return found ? found + strlen(key) : "";
+}
+
+static uint64_t signal_set(const char *status, const char *name)
+{
+    return strtoull(field(status, name), NULL, 16);
+}
+
+static void read_thread_name(struct process *process, const char *directory, const char *thread)
+{
+    char path[PATH_MAX], name[64];
+    uint64_t signal;
+    snprintf(path, sizeof(path), "%s/%s/comm", directory, thread);
+    if (read_text(path, name, sizeof(name)) < 0 ||
+        strncmp(name, THREAD_PREFIX, strlen(THREAD_PREFIX)) != 0)
+        return;
+    name[strcspn(name, "\n")] = 0;
+    const char *trigger = name + strlen(THREAD_PREFIX);
+    if (strcmp(trigger, "none") == 0) {
+        process->trigger = PROCESS_HAS_NO_SIGNAL;
+    } else if (strncmp(trigger, "sig", 3) == 0 && ht_parse_number(trigger + 3, &signal) == 0 &&
+               signal >= 1 && signal <= 64) {
+        process->trigger = PROCESS_HAS_SIGNAL;
+        process->signal = (int)signal;
+    }
+}
+
+static void find_trigger(struct process *process)
+{
+    char directory[64];
+    snprintf(directory, sizeof(directory), "/proc/%d/task", process->pid);
+    DIR *threads = opendir(directory);
+    if (!threads)
+        return;
+    for (struct dirent *thread; (thread = readdir(threads));) {
+        if (thread->d_name[0] != '.')
+            read_thread_name(process, directory, thread->d_name);
+    }
+    closedir(threads);
+}
+
+static bool has_library_mapped(pid_t pid)
+{
+    char path[64], *line = NULL;
+    size_t size = 0;
+    bool found = false;
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    FILE *maps = fopen(path, "re");
+    if (!maps)
+        return false;
+    while (!found && getline(&line, &size, maps) > 0)
+        found = strstr(line, "/libheaptap.so") != NULL;
+    free(line);
+    fclose(maps);
+    return found;
+}
+
+/* Our /tmp need not be the one of the process: it may live in a container or behind a chroot. */
+static void find_root(struct process *process)
+{
+    char path[64], ours[64] = "", theirs[64] = "", root[PATH_MAX] = "/";
+    snprintf(path, sizeof(path), "/proc/%d/ns/mnt", process->pid);
+    if (readlink("/proc/self/ns/mnt", ours, sizeof(ours) - 1) < 0 ||
+        readlink(path, theirs, sizeof(theirs) - 1) < 0)
+        return;
+    snprintf(path, sizeof(path), "/proc/%d/root", process->pid);
+    ssize_t length = readlink(path, root, sizeof(root) - 1);
+    root[length < 0 ? 0 : length] = 0;
+    if (strcmp(ours, theirs) != 0 || (length > 0 && strcmp(root, "/") != 0))
+        snprintf(process->root, sizeof(process->root), "/proc/%d/root", process->pid);
+}
+
+int process_open(struct process *process)
+{
+    char path[64], status[4096];
+    process->fd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+    if (process->fd < 0)
+        return errno == EINVAL ? -ESRCH : -errno;
+    fcntl(process->fd, F_SETFD, FD_CLOEXEC);
+
+    snprintf(path, sizeof(path), "/proc/%d/status", process->pid);
+    int r = read_text(path, status, sizeof(status));
+    if (r < 0)
+        return r == -ENOENT ? -ESRCH : r;
+    snprintf(process->name, sizeof(process->name), "%.*s", (int)strcspn(status, "\n") - 6,
+             status + 6);
+    process->caught = signal_set(status, "SigCgt");
+    process->ignored = signal_set(status, "SigIgn");
+    if (sscanf(field(status, "Uid"), "%*u %u", &process->uid) != 1 ||
+        sscanf(field(status, "Gid"), "%*u %u", &process->gid) != 1)
+        return -EIO;
+    if (syscall(SYS_pidfd_send_signal, process->fd, 0, NULL, 0) < 0)
+        return -errno;
+
+    find_trigger(process);
+    if (process->trigger == PROCESS_WITHOUT_HEAPTAP && has_library_mapped(process->pid))
+        process->trigger = PROCESS_HAS_NO_SIGNAL;
+    find_root(process);
+    return 0;
+}
+
+int process_send(const struct process *process, int signal, uint64_t value)
+{
+    siginfo_t info = {.si_signo = signal, .si_code = SI_QUEUE};
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = (void *)(uintptr_t)value;
+    return syscall(SYS_pidfd_send_signal, process->fd, signal, &info, 0) < 0 ? -errno : 0;
+}
+
+bool process_blocks_everywhere(const struct process *process, int signal)
+{
+    char directory[64], path[PATH_MAX], status[4096];
+    bool blocks = true;
+    snprintf(directory, sizeof(directory), "/proc/%d/task", process->pid);
+    DIR *threads = opendir(directory);
+    if (!threads)
+        return false;
+    for (struct dirent *thread; blocks && (thread = readdir(threads));) {
+        snprintf(path, sizeof(path), "%s/%s/status", directory, thread->d_name);
+        if (thread->d_name[0] != '.' && read_text(path, status, sizeof(status)) == 0)
+            blocks = signal_set(status, "SigBlk") >> (signal - 1) & 1;
+    }
+    closedir(threads);
+    return blocks;
+}

@@ -1,0 +1,37 @@
+/* process.h: what /proc tells of a process that a profile is asked of. */
+#ifndef HT_TOOL_PROCESS_H
+#define HT_TOOL_PROCESS_H
+
+#include <limits.h>
+#include <sys/types.h>
+
+#include "sys/compiler.h"
+
+/* The collector thread of heaptap bears the trigger in its name: "heaptap-sigN" or "heaptap-none". */
+enum process_trigger {
+    PROCESS_WITHOUT_HEAPTAP,
+    PROCESS_HAS_NO_SIGNAL,
+    PROCESS_HAS_SIGNAL,
+};
+
+struct process {
+    pid_t pid; /* set by the caller; the others by process_open() */
+    int fd; /* a pidfd: readable when the process has ended; a signal sent by it reaches no other one */
+    uid_t uid; /* effective */
+    gid_t gid;
+    char name[64];
+    uint64_t caught, ignored; /* signals; bit 0 is signal 1 */
+    enum process_trigger trigger;
+    int signal;
+    /* What to put before a path to have it mean what it means to the process: "" or "/proc/PID/root". */
+    char root[32];
+};
+
+/* 0; -ESRCH; -EPERM when it is not ours to signal; -errno. */
+int process_open(struct process *process);
+/* 0 or -errno. */
+int process_send(const struct process *process, int signal, uint64_t value);
+/* Whether no thread but heaptap's own, which blocks everything, would take the signal now. */
+bool process_blocks_everywhere(const struct process *process, int signal);
+
+#endif

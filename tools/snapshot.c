@@ -1,0 +1,285 @@
+#include "tool.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/config.h"
+#include "sys/os.h"
+
+#include "process.h"
+#include "report_file.h"
+
+/* What a signal carries to ask for a profile and a line about it: this mark, then the number in the name of
+ * the file that gets the line. */
+#define REQUEST_MARK  (UINT64_C(0x6874) << 48)
+#define REPORT_FORMAT "%s/tmp/.heaptap-report.%08x"
+
+#define LOOK_EVERY_MS 20
+
+struct snapshot {
+    struct process process;
+    int64_t every_nanos, timeout_nanos;
+    uint64_t count; /* 0: until the process ends */
+    int signal;     /* 0: find out */
+    struct report_file report;
+    unsigned answers, errors;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+    interrupted = signal;
+}
+
+static int take_value(struct snapshot *snapshot, const char *option, const char *value)
+{
+    int r = -EINVAL;
+    const char *allowed = "a time such as 10s, 200ms, 5m or 1h";
+    if (value && strcmp(option, "--every") == 0) {
+        r = ht_parse_duration(value, &snapshot->every_nanos);
+    } else if (value && strcmp(option, "--timeout") == 0) {
+        r = ht_parse_duration(value, &snapshot->timeout_nanos);
+    } else if (strcmp(option, "--count") == 0) {
+        allowed = "a number from 1";
+        r = value ? ht_parse_number(value, &snapshot->count) : -EINVAL;
+        if (r == 0 && snapshot->count == 0)
+            r = -EINVAL;
+    } else if (strcmp(option, "--signal") == 0) {
+        allowed = ht_setting_find("HEAPTAP_SIGNAL")->allowed;
+        r = value ? ht_parse_signal(value, &snapshot->signal) : -EINVAL;
+        if (r == 0 && snapshot->signal == 0)
+            r = -EINVAL;
+    }
+    if (r == 0)
+        return 0;
+    if (!value)
+        return say_usage("snapshot", "%s needs a value: %s", option, allowed);
+    return say_usage("snapshot", "%s %s is refused: %s", option, value, allowed);
+}
+
+/* 0, or an exit status; *ret_done when there is nothing more to do. */
+static int take_options(struct snapshot *snapshot, int argc, char **argv, bool *ret_done)
+{
+    static const char *const options[] = {"--every", "--count", "--timeout", "--signal"};
+    const char *process = NULL, *value;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            *ret_done = true;
+            return help_print("snapshot") ? 0 : EXIT_OURSELVES;
+        }
+        size_t known = 0;
+        while (known < HT_ARRAY_SIZE(options) && !option_is(argv, &i, options[known], &value))
+            known++;
+        if (known < HT_ARRAY_SIZE(options)) {
+            int r = take_value(snapshot, options[known], value);
+            if (r != 0)
+                return r;
+        } else if (argv[i][0] == '-') {
+            return say_usage("snapshot", "%s is not an option of heaptap snapshot", argv[i]);
+        } else if (process) {
+            return say_usage("snapshot", "one process at a time: %s or %s", process, argv[i]);
+        } else {
+            process = argv[i];
+        }
+    }
+    if (!process)
+        return say_usage("snapshot", "no process is named");
+    uint64_t pid;
+    if (ht_parse_number(process, &pid) < 0 || pid == 0 || pid > INT32_MAX)
+        return say_usage("snapshot", "%s is not the number of a process", process);
+    snapshot->process.pid = (pid_t)pid;
+    if (snapshot->count && !snapshot->every_nanos)
+        return say_usage("snapshot", "--count needs --every");
+    if (!snapshot->count && !snapshot->every_nanos)
+        snapshot->count = 1;
+    return 0;
+}
+
+/* Whether the process takes our signal. An unhandled signal would end it, so be sure before it is sent. 0, or
+ * an exit status. */
+static int check_process(struct snapshot *snapshot)
+{
+    struct process *process = &snapshot->process;
+    int r = process_open(process);
+    if (r == -ESRCH)
+        say("there is no process %d", process->pid);
+    else if (r == -EPERM || r == -EACCES)
+        say("process %d (%s) belongs to somebody else", process->pid, process->name);
+    else if (r < 0)
+        say("process %d: %s", process->pid, strerror(-r));
+    if (r < 0)
+        return 1;
+
+    if (!snapshot->signal) {
+        if (process->trigger == PROCESS_HAS_SIGNAL) {
+            snapshot->signal = process->signal;
+        } else if (process->trigger == PROCESS_HAS_NO_SIGNAL) {
+            say("process %d (%s) has heaptap in it, but no signal asks it for a profile: see "
+                "HEAPTAP_SIGNAL",
+                process->pid, process->name);
+            return 1;
+        } else {
+            say("heaptap is not in process %d (%s): start it with heaptap run or LD_PRELOAD",
+                process->pid, process->name);
+            return 1;
+        }
+    }
+    char name[HT_SIGNAL_NAME_SIZE];
+    ht_signal_name(snapshot->signal, name);
+    if (process->caught >> (snapshot->signal - 1) & 1)
+        return 0;
+    say("process %d (%s) does not handle signal %s, which would %s it", process->pid, process->name,
+        name, process->ignored >> (snapshot->signal - 1) & 1 ? "not reach" : "end");
+    return 1;
+}
+
+static void hear_of_profile(void *context, const struct report *report)
+{
+    struct snapshot *snapshot = context;
+    snapshot->answers++;
+    if (*report->error) {
+        snapshot->errors++;
+        say("process %d could not write %s: %s", report->pid, report->path, report->error);
+    } else {
+        printf("%s: %s\n", report->path, report_numbers(report));
+        fflush(stdout);
+    }
+}
+
+/* Says what it may mean that the signal was sent and nothing came back. */
+static void say_silence(const struct snapshot *snapshot)
+{
+    const struct process *process = &snapshot->process;
+    char name[HT_SIGNAL_NAME_SIZE];
+    ht_signal_name(snapshot->signal, name);
+    if (process_blocks_everywhere(process, snapshot->signal))
+        say("no profile from process %d (%s) within %lld s: all its threads block signal %s",
+            process->pid, process->name, (long long)(snapshot->timeout_nanos / 1000000000), name);
+    else
+        say("no profile from process %d (%s) within %lld s: it may have its own handler for signal "
+            "%s by "
+            "now, be stopped, or not see our /tmp",
+            process->pid, process->name, (long long)(snapshot->timeout_nanos / 1000000000), name);
+}
+
+/* Sleeps, but not longer than the process lives. True when it is still there. */
+static bool process_lives_until(const struct process *process, int64_t steady_nanos)
+{
+    int64_t left = steady_nanos - ht_os_steady_nanos();
+    if (left < 0)
+        left = 0;
+    struct timespec timeout = {left / 1000000000, left % 1000000000};
+    struct pollfd fd = {.fd = process->fd, .events = POLLIN};
+    sigset_t none;
+    sigemptyset(&none);
+    return ppoll(&fd, 1, &timeout, &none) <= 0;
+}
+
+/* One profile: 0, or an exit status. */
+static int ask(struct snapshot *snapshot)
+{
+    struct process *process = &snapshot->process;
+    uint32_t number;
+    char path[PATH_MAX];
+    if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+        return EXIT_OURSELVES;
+    snprintf(path, sizeof(path), REPORT_FORMAT, process->root, number);
+    int r = report_file_create_at(&snapshot->report, path);
+    if (r < 0) {
+        say("%s: %s", path, strerror(-r));
+        return 1;
+    }
+    /* The process must be able to write to it, and nobody else. */
+    if (geteuid() != process->uid && fchown(snapshot->report.fd, process->uid, process->gid) < 0)
+        say("%s: %s", path, strerror(errno));
+
+    unsigned answers_before = snapshot->answers;
+    int64_t end = ht_os_steady_nanos() + snapshot->timeout_nanos;
+    r = process_send(process, snapshot->signal, REQUEST_MARK | number);
+    if (r < 0) {
+        say("process %d (%s): %s", process->pid, process->name, strerror(-r));
+        r = 1;
+    }
+    bool lives = true;
+    while (r == 0 && snapshot->answers == answers_before && lives && !interrupted) {
+        int64_t now = ht_os_steady_nanos();
+        if (now >= end)
+            break;
+        lives = process_lives_until(
+            process, (int64_t)ht_min((uint64_t)end, (uint64_t)now + LOOK_EVERY_MS * 1000000));
+        report_file_read(&snapshot->report, hear_of_profile, snapshot);
+    }
+    report_file_remove(&snapshot->report);
+    if (r == 0 && snapshot->answers == answers_before && !interrupted) {
+        if (lives)
+            say_silence(snapshot);
+        else
+            say("process %d (%s) ended before the profile was written", process->pid,
+                process->name);
+        r = 1;
+    }
+    return r;
+}
+
+static int ask_repeatedly(struct snapshot *snapshot)
+{
+    const struct process *process = &snapshot->process;
+    int64_t due = ht_os_steady_nanos();
+    int r = 0;
+    for (uint64_t i = 0; (snapshot->count == 0 || i < snapshot->count) && !interrupted; i++) {
+        if (!process_lives_until(process, due)) {
+            if (snapshot->count == 0)
+                break;
+            say("process %d (%s) ended after %llu of %llu profiles", process->pid, process->name,
+                (unsigned long long)i, (unsigned long long)snapshot->count);
+            return 1;
+        }
+        if (interrupted)
+            break;
+        r = ask(snapshot);
+        if (r != 0)
+            break;
+        /* A profile that took longer than the time between two does not let them pile up. */
+        due += snapshot->every_nanos;
+        int64_t now = ht_os_steady_nanos();
+        if (due < now)
+            due = now;
+    }
+    if (interrupted)
+        return 128 + interrupted;
+    return r != 0 ? r : snapshot->errors > 0;
+}
+
+int snapshot_command(int argc, char **argv)
+{
+    static struct snapshot snapshot = {.timeout_nanos = INT64_C(30) * 1000000000};
+    bool done = false;
+    int r = take_options(&snapshot, argc, argv, &done);
+    if (r != 0 || done)
+        return r;
+
+    /* These are let in only while we wait, so that our file in /tmp is always removed. */
+    struct sigaction action = {.sa_handler = interrupt};
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    for (const int *signal = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGPIPE, 0}; *signal;
+         signal++) {
+        sigaction(*signal, &action, NULL);
+        sigaddset(&blocked, *signal);
+    }
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+
+    r = check_process(&snapshot);
+    if (r != 0)
+        return r;
+    return ask_repeatedly(&snapshot);
+}

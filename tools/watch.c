@@ -1,0 +1,93 @@
+#include "watch.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOOK_EVERY_MS 100
+
+int watch_start(struct watch *watch, const char *path)
+{
+    /* A parent that ignores SIGCHLD makes the kernel reap our child before we can ask for its status. */
+    struct sigaction fallback = {.sa_handler = SIG_DFL};
+    sigset_t all;
+    sigfillset(&all);
+    for (const int *fault =
+             (const int[]){SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS, 0};
+         *fault; fault++)
+        sigdelset(&all, *fault);
+    watch->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (watch->signals < 0)
+        return -errno;
+    sigaction(SIGCHLD, &fallback, &watch->old_child);
+    sigprocmask(SIG_SETMASK, &all, &watch->old_mask);
+
+    watch->changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (watch->changes >= 0 && path && inotify_add_watch(watch->changes, path, IN_MODIFY) < 0) {
+        close(watch->changes);
+        watch->changes = -1;
+    }
+    return 0;
+}
+
+void watch_undo(struct watch *watch)
+{
+    close(watch->signals);
+    if (watch->changes >= 0)
+        close(watch->changes);
+    sigaction(SIGCHLD, &watch->old_child, NULL);
+    sigprocmask(SIG_SETMASK, &watch->old_mask, NULL);
+}
+
+static void forward(pid_t program, const struct signalfd_siginfo *info)
+{
+    int signal = (int)info->ssi_signo;
+    bool is_from_kernel = info->ssi_code > 0;
+    bool is_our_own = info->ssi_pid == (uint32_t)getpid();
+    if (signal == SIGCONT)
+        kill(program, SIGCONT);
+    else if (!is_from_kernel && !is_our_own && info->ssi_code == SI_QUEUE)
+        sigqueue(program, signal, (union sigval){.sival_ptr = (void *)(uintptr_t)info->ssi_ptr});
+    else if (!is_from_kernel && !is_our_own)
+        kill(program, signal);
+}
+
+/* True when it has ended. */
+static bool ask_for_status(pid_t program, int *ret_status)
+{
+    int status;
+    while (waitpid(program, &status, WNOHANG | WUNTRACED) == program) {
+        if (!WIFSTOPPED(status)) {
+            *ret_status = status;
+            return true;
+        }
+        /* SIGSTOP is somebody's who will continue the program alone; the others come from the terminal. */
+        if (WSTOPSIG(status) != SIGSTOP)
+            raise(SIGSTOP);
+    }
+    return false;
+}
+
+bool watch_wait(struct watch *watch, pid_t program, int *ret_status)
+{
+    struct pollfd fds[] = {{.fd = watch->signals, .events = POLLIN},
+                           {.fd = watch->changes, .events = POLLIN}};
+    poll(fds, HT_ARRAY_SIZE(fds), watch->changes < 0 ? LOOK_EVERY_MS : -1);
+
+    char events[4096];
+    while (watch->changes >= 0 && read(watch->changes, events, sizeof(events)) > 0)
+        continue;
+    struct signalfd_siginfo info;
+    bool has_ended = false;
+    while (read(watch->signals, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGCHLD)
+            has_ended = ask_for_status(program, ret_status) || has_ended;
+        else if (!has_ended)
+            forward(program, &info);
+    }
+    return has_ended;
+}

@@ -1,0 +1,28 @@
+/* watch.h: waiting for the program that we started, in its place as far as anybody else can tell.
+ *
+ * Signals sent to us by a process go to the program. Those from the terminal reach it without us, as it is in
+ * our process group. When the terminal stops it we stop too, so that the shell sees a stopped job; when we are
+ * continued, so is it. No disposition changes: the program inherits what we were given. */
+#ifndef HT_TOOL_WATCH_H
+#define HT_TOOL_WATCH_H
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include "sys/compiler.h"
+
+struct watch {
+    int signals; /* signalfd */
+    int changes; /* inotify; -1: look every 100 ms */
+    sigset_t old_mask;
+    struct sigaction old_child;
+};
+
+/* `path` is a file whose growth ends a wait, or NULL. 0 or -errno. Before the fork. */
+int watch_start(struct watch *watch, const char *path);
+/* True when the program has ended; false when there may be something new in the file. */
+bool watch_wait(struct watch *watch, pid_t program, int *ret_status);
+/* Back to what was; in the child before exec, in the parent at the end. */
+void watch_undo(struct watch *watch);
+
+#endif
