@@ -26,8 +26,8 @@ import pprof_reader
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get('TEST_BUILD', 'build'))
-SO = os.environ.get('TEST_LIBHEAPTAP_SO') or os.path.join(BUILD, 'libheaptap.so')
-COMMAND = os.environ.get('TEST_HEAPTAP_COMMAND') or os.path.join(BUILD, 'heaptap')
+SO = os.environ.get('TEST_LIBHEAPTAP_SO') or os.path.join(BUILD, 'profiler', 'libheaptap.so')
+COMMAND = os.environ.get('TEST_HEAPTAP_COMMAND') or os.path.join(BUILD, 'tools', 'heaptap')
 PROGRAMS = os.environ.get('TEST_PROGRAMS') or os.path.join(BUILD, 'tests', 'programs')
 IN_CI = os.environ.get('CI') == 'true'
 
