@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sample/record.h"
 #include "sample/stacks.h"
 #include "sys/message.h"
 #include "sys/os.h"
@@ -85,7 +86,6 @@ void ht_tell(const struct ht_config *config, const struct ht_telling *telling,
     if (!told)
         say_failure(telling);
     if (telling->error == 0)
-        ht_message_tell("wrote %s: %lld bytes in use, %llu samples", telling->path,
-                        (long long)telling->totals.inuse_bytes,
-                        (unsigned long long)telling->totals.samples);
+        ht_message_tell("wrote %s: %lld bytes in use", telling->path,
+                        (long long)telling->totals.inuse_bytes);
 }

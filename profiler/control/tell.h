@@ -2,7 +2,7 @@
  *
  * One line for each profile, fields separated by tabs:
  *     pid  path  in-use bytes  in-use objects  samples  stacks  error
- * `error` is empty, or the reason why there is no such file. Tabs, newlines and backslashes in the path are
+ * Samples are those taken since the program started. `error` is empty, or the reason why there is no such file. Tabs, newlines and backslashes in the path are
  * written \t, \n and \\. The line goes, in one write, to the file HEAPTAP_REPORT (`heaptap run` makes it) and to
  * the files that `heaptap snapshot` made for its answers. */
 #ifndef HT_CONTROL_TELL_H

@@ -5,9 +5,8 @@
  * address and the slot of rbp come back as sentinels too ("rsp + 48"), which name base and offset exactly. No
  * real stack is needed, so nothing on it can mislead. (perf, in the kernel's tools, uses the same interface.)
  *
- * The library is opened by dlopen(RTLD_LOCAL): as a dependency of a preloaded object it would take over
- * _Unwind_RaiseException from libgcc. All its work is done under one lock of ours, which is held across fork,
- * with signals blocked, on a stack of our own (it needs 3.5 KiB). */
+ * All of it is done under one lock of ours, which is held across fork, with signals blocked, on a stack of our own:
+ * the library needs 3.5 KiB. */
 #ifndef HT_SAMPLE_UNWIND_LEARN_H
 #define HT_SAMPLE_UNWIND_LEARN_H
 

@@ -1,0 +1,44 @@
+/* unwind_library.h: libunwind's generic library, as it is loaded, and our side of its accessors.
+ *
+ * It is opened by dlopen(RTLD_LOCAL): as a dependency of a preloaded object it would take over
+ * _Unwind_RaiseException from libgcc. It is not thread-safe across fork, so everything here is called under the learn
+ * lock (unwind_learn.c), but for opening. */
+#ifndef HT_SAMPLE_UNWIND_LIBRARY_H
+#define HT_SAMPLE_UNWIND_LIBRARY_H
+
+#include <libunwind-x86_64.h>
+
+#include "sys/arch.h"
+
+/* Its functions that we use, under the names its package has had since 1.1. */
+struct ht_unwind_library {
+    typeof(unw_create_addr_space) *create_addr_space;
+    typeof(unw_set_caching_policy) *set_caching_policy;
+    typeof(unw_init_remote) *init_remote;
+    typeof(unw_step) *step;
+    typeof(unw_get_reg) *get_reg;
+    typeof(unw_get_save_loc) *get_save_loc;
+    typeof(unw_is_signal_frame) *is_signal_frame;
+    int (*search_unwind_table)(unw_addr_space_t, unw_word_t, unw_dyn_info_t *, unw_proc_info_t *,
+                               int, void *);
+    unw_addr_space_t space;
+};
+
+extern HT_HIDDEN struct ht_unwind_library ht_unwind_library;
+
+#define HT_UNWIND_PAGES 8
+
+/* One question to the library; the argument that its accessors hand to ours. */
+struct ht_unwind_request {
+    const struct ht_registers *registers;  /* NULL: symbols (unwind_symbols.h) */
+    uintptr_t pc;                          /* of symbols */
+    bool no_fde;                           /* set when a pc had no unwind information */
+    uintptr_t known_page[HT_UNWIND_PAGES]; /* pages found readable, round robin */
+    unsigned known_next;
+};
+
+/* Opens the library and calls `try_it`, which must use it once. False, with a reason for the user, when it cannot be
+ * had. The pipe that the library's init opens is closed again. Context: once, at start; calls the loader. */
+bool ht_unwind_library_open(bool (*try_it)(void), const char **ret_reason);
+
+#endif
