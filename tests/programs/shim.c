@@ -1,14 +1,17 @@
 /* shim.c: a library that takes malloc's place and asks dlsym for the next one at its first use, as many do;
  * and whose calloc is called by dlsym itself meanwhile. Preloaded before or behind heaptap. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <stddef.h>
 #include <string.h>
 
-static void *(*next_malloc)(size_t);
-static void *(*next_calloc)(size_t, size_t);
-static void (*next_free)(void *);
-static int resolving;
+/* volatile: the compiler believes that dlsym cannot come back to us. */
+static void *(*volatile next_malloc)(size_t);
+static void *(*volatile next_calloc)(size_t, size_t);
+static void (*volatile next_free)(void *);
+static volatile int resolving;
 
 /* What dlsym gets while we are asking it. */
 static char pool[8192];

@@ -134,13 +134,18 @@ NOINLINE static void *site_in_namespace(size_t size, const std::string &)
 /* A constructor that throws: the block is given back by the compiler's own call of operator delete. */
 struct Refusing {
     char bytes[200];
-    Refusing() { throw std::runtime_error("refused"); }
+    explicit Refusing(bool refuses)
+    {
+        if (refuses)
+            throw std::runtime_error("refused");
+    }
 };
 
 NOINLINE static void site_constructor_throws(struct truth *truth)
 {
+    static volatile bool refuses = true;
     try {
-        keep(new Refusing);
+        keep(new Refusing(refuses));
     } catch (const std::runtime_error &) {
         truth->alloc_objects++;
         truth->alloc_bytes += sizeof(Refusing);

@@ -31,7 +31,7 @@ COMMAND = os.environ.get('TEST_HEAPTAP_COMMAND') or os.path.join(BUILD, 'tools',
 PROGRAMS = os.environ.get('TEST_PROGRAMS') or os.path.join(BUILD, 'tests', 'programs')
 IN_CI = os.environ.get('CI') == 'true'
 
-COMPLAINTS_MAX = 12
+COMPLAINTS_MAX = 20
 
 
 class Skip(Exception):
@@ -322,6 +322,17 @@ def test(function):
     return function
 
 
+def tell_complaints(case):
+    """Each once: those that differ in numbers alone are counted."""
+    alike = collections.OrderedDict()
+    for complaint in case.complaints:
+        alike.setdefault(re.sub(r'0x[0-9a-f]+|\d+', '#', complaint), []).append(complaint)
+    for group in list(alike.values())[:COMPLAINTS_MAX]:
+        case.note(group[0][:2000] + (' (and %d like it)' % (len(group) - 1) if len(group) > 1 else ''))
+    if len(alike) > COMPLAINTS_MAX:
+        case.note('... and %d other kinds' % (len(alike) - COMPLAINTS_MAX))
+
+
 def run_one(number, name, function):
     title = name + ': ' + (function.__doc__ or name).strip().splitlines()[0].rstrip('.')
     started = time.monotonic()
@@ -339,10 +350,7 @@ def run_one(number, name, function):
         case.note('kept: ' + case.directory)
         shutil.copytree(case.directory, case.directory + '-kept')
     case.cleanup()
-    for complaint in case.complaints[:COMPLAINTS_MAX]:
-        case.note(complaint[:2000])
-    if len(case.complaints) > COMPLAINTS_MAX:
-        case.note('... and %d more' % (len(case.complaints) - COMPLAINTS_MAX))
+    tell_complaints(case)
     if case.complaints:
         print('not ok %d - %s' % (number, title), flush=True)
     elif skipped:

@@ -76,6 +76,15 @@ def fields(data):
         yield number, wire, value
 
 
+def without_parameters(name):
+    """As pprof cuts a name before it compares it with drop_frames."""
+    name = name.lstrip('.') if name.startswith('.') else name
+    for match in re.finditer(r'\(', name):
+        if not re.match(r'\((anonymous namespace)?\)', name[match.start():]):
+            return name[:match.start()]
+    return name
+
+
 def signed(value):
     return value - (1 << 64) if value >> 63 else value
 
@@ -163,6 +172,7 @@ class Profile:
             raise Malformed('a string index beyond the table') from None
 
     def _take(self, raw):
+        self._shown = {}
         strings = self.strings
 
         def one(number):
@@ -220,7 +230,20 @@ class Profile:
         return self.total(lambda sample: name in sample.names)
 
     def as_leaf(self, name):
-        return self.total(lambda sample: sample.names[:1] == (name,))
+        """The sum over the stacks that end in a function, as pprof shows them: after drop_frames."""
+        return self.total(lambda sample: self.shown(sample)[:1] == (name,))
+
+    def shown(self, sample):
+        """The names of a stack without what drop_frames hides, leaf first: seen from the root, the first frame
+        that matches goes, and all below it, unless nothing else would be left."""
+        if sample.names not in self._shown:
+            names = sample.names
+            for i in range(len(names) - 2, -1, -1):
+                if re.fullmatch(self.drop_frames, without_parameters(names[i])):
+                    names = names[i + 1:]
+                    break
+            self._shown[sample.names] = names
+        return self._shown[sample.names]
 
     def by_function(self):
         """name -> the sum over all stacks that hold it."""
@@ -254,8 +277,6 @@ class Profile:
         found = ['field %d is there twice' % n for n in self.twice]
         if self.strings[0] != '':
             found.append('string 0 is not empty')
-        if len(set(self.strings)) != len(self.strings):
-            found.append('a string is in the table twice')
         if self.sample_types != SAMPLE_TYPES:
             found.append('sample types are %r' % (self.sample_types,))
         if self.default_type != 'inuse_space':

@@ -120,7 +120,6 @@ BROKEN = {
     'a hook as leaf': lambda b: b.functions.__setitem__(1, (2, 'calloc', 'calloc')),
     'heaptap as mapping': lambda b: b.mappings[0].update(file='/lib/libheaptap.so'),
     'a string that is not UTF-8': lambda b: b.strings.append(b'\xff\xfe'),
-    'a string twice': lambda b: b.strings.append('main'),
     'string 0': lambda b: b.strings.__setitem__(0, 'x'),
     'a string index too large': lambda b: b.head.update({14: 99}),
     'a field twice': lambda b: b.extra.append((12, 512)),
@@ -161,6 +160,23 @@ def questions(t):
     t.equal(tuple(profile.as_leaf('main')), (0, 0, 0, 0), 'main as leaf')
     t.equal(profile.by_function()['[truncated]'].alloc_bytes, 48, '[truncated]')
     t.equal(profile.comment('samples taken'), '3', 'comment')
+
+
+@test
+def drop_frames(t):
+    """What drop_frames hides, as pprof does it."""
+    def shown(expression, name):
+        builder = Builder()
+        builder.head[7] = expression
+        builder.functions[1] = (2, name, '_Z4deepv')
+        profile = pprof_reader.parse(gzip.compress(builder.bytes()))
+        return [profile.shown(sample) for sample in profile.samples]
+    t.equal(shown('malloc', 'deep'), [('deep', 'main'), ('deep', '[truncated]')], 'nothing')
+    t.equal(shown('malloc|deep', 'deep'), [('main',), ('[truncated]',)], 'a name')
+    t.equal(shown('malloc|dee', 'deep'), [('deep', 'main'), ('deep', '[truncated]')], 'a part of a name')
+    t.equal(shown('malloc|operator new(\\[\\])?', 'operator new[](unsigned long)')[0], ('main',), 'parameters')
+    t.equal(shown('malloc|x::operator\\(\\)', 'x::operator()(int)')[0], ('main',), 'operator()')
+    t.equal(shown('malloc|main', 'deep')[0], ('deep', 'main'), 'a root that matches stays')
 
 
 @test

@@ -11,7 +11,7 @@ own from the kernel, are compared with that:
   P(|sum - mean| >= t) <= 2 exp(-t^2 / 2 / (V + M t / 3)).  It needs no normal approximation, so it holds for
   sites of four blocks as well. The odds are shared out over all comparisons (Bonferroni): a correct profiler
   fails here with probability 0.5 in 10,000 at most, per interval 0.25.
-* The squared errors in units of the standard error average 1, over all sites with at least 20 expected
+* The squared errors in units of the standard error average 1, over all sites with at least 8 expected
   samples a run: within 5 standard deviations, which a correct profiler leaves less than 0.1 in 10,000 times.
 
 Together: a false alarm in less than 1 of 10,000 runs of this file."""
@@ -24,6 +24,7 @@ from pprof_reader import Values
 RUNS = 100
 FALSE_ALARM_MEANS = 0.25e-4
 SPREAD_SIGMAS = 5.0
+EXPECTED_MIN = 8
 # Kept out: chains of realloc, of many sizes each.
 OTHER_SIZES = {'site_realloc_grow', 'site_realloc_shrink', 'site_realloc_moved', 'site_zero'}
 MIXED_SMALL, MIXED_LARGE = 16, 65536
@@ -116,7 +117,7 @@ def check_spread(t, profiles, sites, interval):
             continue
         count, size = blocks[0]
         p = -math.expm1(-size / interval)
-        if count * p < 20 or count * (1 - p) < 20:
+        if count * p < EXPECTED_MIN or count * (1 - p) < EXPECTED_MIN:
             continue
         sigma = math.sqrt(count * (1 - p) / p)
         for profile in profiles:

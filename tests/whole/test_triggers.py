@@ -256,14 +256,12 @@ def fork_storm(t):
 @test
 def execs(t):
     """A process that executes itself with the same pid overwrites nothing it wrote before."""
-    t.run_preloaded([program('fork_exec'), 'exec', '3'], {'SNAPSHOT_FIRST': '1'})
+    t.run_preloaded([program('fork_exec'), 'exec', '3'], {'SNAPSHOT_FIRST': '1'}, follow=1)
     t.profiles(4, period=1)
-    t.new_output('spawn')
-    t.run_preloaded([program('fork_exec'), 'spawn', '3'])
-    t.profiles(4, period=1)
-    t.new_output('no-follow')
-    t.run_preloaded([program('fork_exec'), 'spawn', '3'], follow=0)
-    t.profiles(1, period=1)
+    for follow, count in ((1, 4), (0, 1), (None, 1)):
+        t.new_output('follow-%s' % follow)
+        t.run_preloaded([program('fork_exec'), 'spawn', '3'], follow=follow)
+        t.profiles(count, period=1)
 
 
 @test
