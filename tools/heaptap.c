@@ -8,7 +8,7 @@
 static int version_command(int argc, char **argv)
 {
     (void)argc, (void)argv;
-    puts("heaptap " HEAPTAP_VERSION);
+    puts("heaptap " HT_VERSION);
     return 0;
 }
 

@@ -114,7 +114,7 @@ static int preload(void)
 {
     char library[PATH_MAX];
     if (target_find_library(library) < 0) {
-        say("libheaptap.so is neither beside this command nor in " HEAPTAP_LIBDIR);
+        say("libheaptap.so is neither beside this command nor in " HT_LIBDIR);
         return EXIT_OURSELVES;
     }
     if (strpbrk(library, " :")) {

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,12 +21,14 @@
 #define REPORT_FORMAT "%s/tmp/.heaptap-report.%08x"
 
 #define LOOK_EVERY_MS 20
+#define TIMEOUT       "30s"
 
 struct snapshot {
     struct process process;
     int64_t every_nanos, timeout_nanos;
-    uint64_t count; /* 0: until the process ends */
-    int signal;     /* 0: find out */
+    const char *timeout; /* as it was given */
+    uint64_t count;      /* 0: until the process ends */
+    int signal;          /* 0: find out */
     struct report_file report;
     unsigned answers, errors;
 };
@@ -48,6 +48,7 @@ static int take_value(struct snapshot *snapshot, const char *option, const char 
         r = ht_parse_duration(value, &snapshot->every_nanos);
     } else if (value && strcmp(option, "--timeout") == 0) {
         r = ht_parse_duration(value, &snapshot->timeout_nanos);
+        snapshot->timeout = value;
     } else if (strcmp(option, "--count") == 0) {
         allowed = "a number from 1";
         r = value ? ht_parse_number(value, &snapshot->count) : -EINVAL;
@@ -161,14 +162,12 @@ static void say_silence(const struct snapshot *snapshot)
     const struct process *process = &snapshot->process;
     char name[HT_SIGNAL_NAME_SIZE];
     ht_signal_name(snapshot->signal, name);
-    if (process_blocks_everywhere(process, snapshot->signal))
-        say("no profile from process %d (%s) within %lld s: all its threads block signal %s",
-            process->pid, process->name, (long long)(snapshot->timeout_nanos / 1000000000), name);
-    else
-        say("no profile from process %d (%s) within %lld s: it may have its own handler for signal "
-            "%s by "
-            "now, be stopped, or not see our /tmp",
-            process->pid, process->name, (long long)(snapshot->timeout_nanos / 1000000000), name);
+    const char *why =
+        process_blocks_everywhere(process, snapshot->signal)
+            ? "all its threads block signal"
+            : "it is stopped, does not see our /tmp, or has its own handler by now for signal";
+    say("no profile from process %d (%s) within %s: %s %s", process->pid, process->name,
+        snapshot->timeout, why, name);
 }
 
 /* Sleeps, but not longer than the process lives. True when it is still there. */
@@ -261,8 +260,9 @@ static int ask_repeatedly(struct snapshot *snapshot)
 
 int snapshot_command(int argc, char **argv)
 {
-    static struct snapshot snapshot = {.timeout_nanos = INT64_C(30) * 1000000000};
+    static struct snapshot snapshot;
     bool done = false;
+    take_value(&snapshot, "--timeout", TIMEOUT);
     int r = take_options(&snapshot, argc, argv, &done);
     if (r != 0 || done)
         return r;

@@ -151,7 +151,7 @@ const char *target_obstacle(const char *path, char ret_culprit[PATH_MAX])
 int target_find_library(char ret_path[PATH_MAX])
 {
     static const char *const places[] = {
-        "../profiler", "..", ".", "../lib/x86_64-linux-gnu", "../lib64", "../lib", HEAPTAP_LIBDIR,
+        "../profiler", "..", ".", "../lib/x86_64-linux-gnu", "../lib64", "../lib", HT_LIBDIR,
     };
     char own[PATH_MAX], candidate[2 * PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", own, sizeof(own) - 1);

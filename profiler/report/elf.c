@@ -261,6 +261,7 @@ static int offer(struct scan *scan, const Elf64_Sym *symbol)
                                 (want->start == symbol->st_value && want->rank >= rank)))
             continue;
         want->start = symbol->st_value;
+        want->end = end;
         want->name = symbol->st_name;
         want->table = scan->table;
         want->rank = rank;

@@ -41,10 +41,10 @@ struct ht_elf {
 /* An address as the file's headers have it, and what was found for it. */
 struct ht_elf_want {
     uint64_t address;
-    uint64_t start; /* of the symbol */
-    uint32_t name;  /* its place in the string table */
-    uint8_t table;  /* in which of ht_elf.tables */
-    uint8_t rank;   /* 0: no symbol covers the address */
+    uint64_t start, end; /* of the symbol */
+    uint32_t name;       /* its place in the string table */
+    uint8_t table;       /* in which of ht_elf.tables */
+    uint8_t rank;        /* 0: no symbol covers the address */
 };
 
 /* Opens a file. With `expected` it must be the very file that is loaded, by build id, or by its executable

@@ -21,14 +21,14 @@
 
 /* A symbol that has its function already, and may come again. */
 struct known {
-    uint64_t start;
+    uint64_t start, end;
     uint32_t name;
     uint8_t table;
     uint32_t function;
 };
 
-/* `known` is a stack of symbols by rising start. Addresses come in order and belong to the symbol that starts
- * last; hence when an address belongs to one that starts before the top, the top has ended for good. */
+/* Addresses come in order, so only symbols that have not ended yet may come again: `known` is a stack of those,
+ * with inner ones above the outer ones they lie in. */
 struct writer {
     struct ht_locations *locations;
     const struct ht_mappings *mappings;
@@ -90,13 +90,12 @@ static uint32_t function_of_address(struct writer *writer, const struct ht_mappi
 
 static uint32_t function_of_symbol(struct writer *writer, const struct ht_elf_want *want)
 {
-    while (writer->known_count > 0) {
-        const struct known *top = &writer->known[writer->known_count - 1];
-        if (top->start == want->start && top->name == want->name && top->table == want->table)
-            return top->function;
-        if (top->start < want->start)
-            break;
+    while (writer->known_count > 0 && writer->known[writer->known_count - 1].end <= want->address)
         writer->known_count--;
+    for (unsigned i = writer->known_count; i-- > 0;) {
+        const struct known *known = &writer->known[i];
+        if (known->start == want->start && known->name == want->name && known->table == want->table)
+            return known->function;
     }
     if (ht_elf_name(&writer->elf, want, writer->mangled, sizeof(writer->mangled)) < 0)
         return 0;
@@ -105,7 +104,7 @@ static uint32_t function_of_symbol(struct writer *writer, const struct ht_elf_wa
     /* When it is full, an outer function may be written twice: readers join them. */
     if (writer->known_count < NESTING_MAX)
         writer->known[writer->known_count++] =
-            (struct known){want->start, want->name, want->table, function};
+            (struct known){want->start, want->end, want->name, want->table, function};
     return function;
 }
 

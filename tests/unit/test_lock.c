@@ -1,0 +1,41 @@
+#include "test.h"
+
+#include "sys/lock.h"
+
+#define THREADS 4
+#define ROUNDS  200000
+
+static struct ht_lock lock;
+static long shared;
+
+static void *count(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < ROUNDS; i++) {
+        ht_lock_take(&lock);
+        shared++; /* lost updates would show */
+        ht_lock_release(&lock);
+    }
+    return NULL;
+}
+
+TEST(lock_excludes)
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, count, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_EQ(shared, THREADS * (long)ROUNDS);
+    CHECK_EQ(lock.word, 0);
+}
+
+TEST(lock_try_says_no_when_held)
+{
+    CHECK(ht_lock_try(&lock));
+    CHECK(!ht_lock_try(&lock));
+    ht_lock_release(&lock);
+    CHECK(ht_lock_try(&lock));
+    ht_lock_reset(&lock);
+    CHECK_EQ(lock.word, 0);
+}

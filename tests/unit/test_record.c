@@ -1,0 +1,179 @@
+#include "test.h"
+
+#include <math.h>
+
+#include "sample/hot.h"
+#include "sample/record.h"
+#include "sys/arena.h"
+
+struct sums {
+    double alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
+};
+
+static int add_up(void *context, const struct ht_site_view *site)
+{
+    struct sums *sums = context;
+    sums->alloc_objects += (double)site->alloc_objects / (1 << HT_OBJECTS_SHIFT);
+    sums->alloc_bytes += (double)site->alloc_bytes / (1 << HT_BYTES_SHIFT);
+    sums->inuse_objects +=
+        (double)(site->alloc_objects - site->free_objects) / (1 << HT_OBJECTS_SHIFT);
+    sums->inuse_bytes += (double)(site->alloc_bytes - site->free_bytes) / (1 << HT_BYTES_SHIFT);
+    return 0;
+}
+
+static struct sums all(void)
+{
+    struct sums sums = {0};
+    ht_stacks_each(add_up, &sums);
+    return sums;
+}
+
+/* What a hook does, around a block that nobody allocated. */
+__attribute__((noinline)) static void hook_malloc(uintptr_t block, size_t size)
+{
+    if (!ht_hot_alloc(size))
+        return;
+    struct ht_frame caller = HT_ARCH_CALLER_FRAME();
+    ht_interval_id interval = ht_record_begin(size);
+    if (interval != 0)
+        ht_record_block((void *)block, size, interval, &caller);
+}
+
+static void hook_free(uintptr_t block)
+{
+    struct ht_live_block was;
+    if (ht_hot_is_live((void *)block) && ht_record_forget((void *)block, &was))
+        ht_record_freed(&was);
+}
+
+static void restart_thread(void)
+{
+    memset(&ht_thread, 0, sizeof(ht_thread));
+}
+
+TEST(record_every_allocation_at_one)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    for (uintptr_t i = 1; i <= 1000; i++)
+        hook_malloc(i * 4096, i);
+    struct sums sums = all();
+    CHECK_EQ(sums.alloc_objects, 1000);
+    CHECK_EQ(sums.alloc_bytes, 1000 * 1001 / 2);
+    CHECK_EQ(sums.inuse_objects, 1000);
+    for (uintptr_t i = 1; i <= 1000; i++)
+        hook_free(i * 4096);
+    sums = all();
+    CHECK_EQ(sums.inuse_objects, 0);
+    CHECK_EQ(sums.inuse_bytes, 0);
+    CHECK_EQ(ht_record_counts().samples, 1000);
+}
+
+/* 4 standard errors of the estimate, one false alarm in 16,000 runs: the seed is the kernel's. */
+TEST(record_estimates_and_returns_to_exactly_zero)
+{
+    struct sums before = all();
+    const size_t size = 300;
+    const double n = 400000;
+    ht_sampler_set_interval(4096);
+    restart_thread();
+    for (uintptr_t i = 1; i <= n; i++)
+        hook_malloc(i * 512, size);
+    struct sums after = all();
+    double p = ht_sampler_hit_probability((double)size / 4096);
+    double standard_error = sqrt(n * (1 - p) / p);
+    CHECK(fabs(after.alloc_objects - before.alloc_objects - n) < 4 * standard_error);
+    CHECK(fabs((after.alloc_bytes - before.alloc_bytes) / (double)size - n) < 4 * standard_error);
+    ht_sampler_set_interval(100); /* weights are those of the interval a block was sampled with */
+    for (uintptr_t i = 1; i <= n; i++)
+        hook_free(i * 512);
+    after = all();
+    CHECK_EQ(after.inuse_objects, 0);
+    CHECK_EQ(after.inuse_bytes, 0);
+}
+
+TEST(record_off_takes_nothing_and_comes_back)
+{
+    ht_sampler_set_interval(0);
+    restart_thread();
+    uint64_t before = ht_record_counts().samples;
+    for (uintptr_t i = 1; i <= 100000; i++)
+        hook_malloc(i * 512, 500);
+    CHECK_EQ(ht_record_counts().samples, before);
+    ht_sampler_set_interval(1);
+    for (uintptr_t i = 1; i <= 100000; i++)
+        hook_malloc(i * 512, 500); /* 50 MB: the gap of 16 MiB ends in it */
+    CHECK(ht_record_counts().samples > before + 60000);
+    for (uintptr_t i = 1; i <= 100000; i++)
+        hook_free(i * 512);
+}
+
+TEST(record_absurd_size_does_not_switch_sampling_off)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    size_t absurd[] = {SIZE_MAX, (size_t)1 << 63, ((size_t)1 << 63) + 12345, SIZE_MAX - 4096};
+    for (size_t i = 0; i < HT_ARRAY_SIZE(absurd); i++) {
+        CHECK(ht_hot_alloc(absurd[i]));
+        ht_record_begin(absurd[i]);
+        CHECK_EQ(ht_thread.bytes_until_sample, 0);
+    }
+}
+
+TEST(record_nothing_of_what_happens_inside)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    hook_malloc(0x10000, 1);
+    uint64_t before = ht_record_counts().samples;
+    struct ht_record_pause pause = ht_record_pause();
+    hook_malloc(0x20000, 1000000);
+    CHECK_EQ(ht_record_begin(1), 0);
+    ht_record_resume(pause);
+    CHECK_EQ(ht_record_counts().samples, before);
+    hook_malloc(0x20000, 1);
+    CHECK_EQ(ht_record_counts().samples, before + 1);
+    hook_free(0x10000);
+    hook_free(0x20000);
+}
+
+TEST(record_failed_realloc_is_as_if_it_had_not_been)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    struct sums before = all();
+    hook_malloc(0x30000, 777);
+    struct ht_live_block was;
+    CHECK(ht_record_forget((void *)0x30000, &was));
+    CHECK_EQ(was.size, 777);
+    ht_record_restore((void *)0x30000, &was);
+    struct sums after = all();
+    CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 777);
+    hook_free(0x30000);
+    after = all();
+    CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 0);
+}
+
+/* More than the tables have room for by now. */
+#define BLOCKS 400000
+
+TEST(record_without_memory_drops_and_counts)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    struct sums before = all();
+    struct ht_record_counts counts_before = ht_record_counts();
+    ht_arena_fail_from(1);
+    for (uintptr_t i = 1; i <= BLOCKS; i++)
+        hook_malloc(0x700000000000 + i * 4096, 10);
+    ht_arena_fail_from(0);
+    struct sums after = all();
+    struct ht_record_counts counts = ht_record_counts();
+    uint64_t drops = counts.drops[HT_DROP_LIVE_FULL] - counts_before.drops[HT_DROP_LIVE_FULL];
+    CHECK(drops > 0);
+    CHECK_EQ(after.alloc_objects - before.alloc_objects, BLOCKS); /* what came stays right */
+    CHECK_EQ(after.inuse_objects - before.inuse_objects, BLOCKS - drops);
+    for (uintptr_t i = 1; i <= BLOCKS; i++)
+        hook_free(0x700000000000 + i * 4096);
+    CHECK_EQ(all().inuse_objects, before.inuse_objects);
+}
