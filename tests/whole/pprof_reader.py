@@ -19,6 +19,10 @@ SAMPLE_TYPES = [('alloc_objects', 'count'), ('alloc_space', 'bytes'),
 HOOKED = {'malloc', 'calloc', 'realloc', 'reallocarray', 'free', 'posix_memalign', 'aligned_alloc',
           'memalign', 'valloc', 'pvalloc', 'free_sized', 'free_aligned_sized', 'malloc_usable_size'}
 
+# Functions of heaptap itself. ("ht_" alone is no proof: gcc has an ht_create, too.)
+OWN_NAMES = re.compile('_?heaptap_|ht_(arena|arch|dump|elf|exit|fork|gzip|hot|learn|live|lock|mappings|message|next|os|'
+                       'pprof|record|sampler|stacks|start|tables|trigger|unwind)_|(first|slow|next)__Z[nd]')
+
 # Limits of the continuous profilers; they hold at the default interval, not at interval 1.
 SAMPLES_MAX = 16000
 BYTES_MAX = 4 << 20
@@ -336,7 +340,7 @@ class Profile:
             if key in seen:
                 found.append('function %r is there twice' % (key,))
             seen.add(key)
-            if re.match('_?(ht|heaptap)_', f.name):
+            if OWN_NAMES.match(f.name):
                 found.append('a function of heaptap is in a stack: %s' % f.name)
         return found
 
