@@ -32,7 +32,8 @@ static void find_program_name(void)
     if ((started == NULL || *base_name(started) == 0 || strncmp(started, "/dev/fd/", 8) == 0) &&
         ht_os_read_link("/proc/self/exe", link, sizeof(link)) > 0)
         started = link;
-    snprintf(program, sizeof(program), "%s", started != NULL ? base_name(started) : "program");
+    snprintf(program, sizeof(program), "%.*s", NAME_SIZE - 1,
+             started != NULL ? base_name(started) : "program");
 }
 
 void ht_names_start(const char *new_pattern)
@@ -115,7 +116,7 @@ static void add_attempt(struct text *text, unsigned attempt)
     char *at = gz != NULL                                  ? gz
                : dot != NULL && dot != base_name(text->to) ? dot
                                                            : text->to + text->length;
-    snprintf(ending, sizeof(ending), "%s", at);
+    snprintf(ending, sizeof(ending), "%.*s", NAME_SIZE - 1, at);
     snprintf(addition, sizeof(addition), "-%u", attempt + 1);
     text->length = (size_t)(at - text->to);
     append(text, addition);

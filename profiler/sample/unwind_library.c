@@ -29,12 +29,16 @@ static bool page_is_readable(struct ht_unwind_request *request, uintptr_t addres
     return true;
 }
 
-static bool read_memory(struct ht_unwind_request *request, uintptr_t address, void *to, size_t size)
+/* Memory that is no variable of ours: the program's stacks and unwind tables. */
+__attribute__((no_sanitize("address"))) static bool read_memory(struct ht_unwind_request *request,
+                                                                uintptr_t address, void *to,
+                                                                size_t size)
 {
     if (address + size < address || !page_is_readable(request, address) ||
         !page_is_readable(request, address + size - 1))
         return false;
-    memcpy(to, (const void *)address, size);
+    for (size_t i = 0; i < size; i++)
+        ((volatile char *)to)[i] = ((const volatile char *)address)[i];
     return true;
 }
 
