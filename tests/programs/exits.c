@@ -1,0 +1,131 @@
+/* exits.c: the ways a program ends. Each allocates at site_last and ends with status 7. */
+#include "truth.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+NOINLINE static void site_last(void)
+{
+    keep(malloc(4321));
+}
+
+static void *exit_here(void *unused)
+{
+    (void)unused;
+    exit(7);
+}
+
+static void *underscore_exit_here(void *unused)
+{
+    (void)unused;
+    _exit(7);
+}
+
+static void *wait_for_main(void *unused)
+{
+    (void)unused;
+    usleep(50000);
+    exit(7);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    _exit(7);
+}
+
+static void in_atexit(void)
+{
+    _exit(7);
+}
+
+/* Alive in another thread while the program ends. */
+static void *allocate_for_ever(void *unused)
+{
+    (void)unused;
+    for (;;)
+        free(malloc(100));
+    return NULL;
+}
+
+static void start_thread(void *(*function)(void *))
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, function, NULL) != 0)
+        die("no thread");
+}
+
+static void end(const char *how)
+{
+    if (strcmp(how, "exit") == 0)
+        exit(7);
+    if (strcmp(how, "_exit") == 0)
+        _exit(7);
+    if (strcmp(how, "_Exit") == 0)
+        _Exit(7);
+    if (strcmp(how, "quick_exit") == 0)
+        quick_exit(7);
+    if (strcmp(how, "thread_exit") == 0) {
+        start_thread(exit_here);
+        pause();
+    }
+    if (strcmp(how, "thread__exit") == 0) {
+        start_thread(underscore_exit_here);
+        pause();
+    }
+    if (strcmp(how, "main_pthread_exit") == 0) {
+        start_thread(wait_for_main);
+        pthread_exit(NULL);
+    }
+    if (strcmp(how, "handler__exit") == 0) {
+        signal(SIGUSR2, on_signal);
+        raise(SIGUSR2);
+    }
+    if (strcmp(how, "atexit__exit") == 0) {
+        atexit(in_atexit);
+        exit(1);
+    }
+    if (strcmp(how, "busy_threads_exit") == 0) {
+        for (int i = 0; i < 4; i++)
+            start_thread(allocate_for_ever);
+        usleep(20000);
+        exit(7);
+    }
+    if (strcmp(how, "busy_threads__exit") == 0) {
+        for (int i = 0; i < 4; i++)
+            start_thread(allocate_for_ever);
+        usleep(20000);
+        _exit(7);
+    }
+    if (strcmp(how, "closed_fds") == 0) {
+        for (int fd = 0; fd < 256; fd++)
+            close(fd);
+        exit(7);
+    }
+    /* A vfork child shares our memory: its _exit is not our end. */
+    if (strcmp(how, "vfork") == 0) {
+        pid_t pid = vfork();
+        if (pid == 0)
+            _exit(3);
+        int status;
+        if (waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 3)
+            die("the vfork child ended otherwise");
+        exit(7);
+    }
+    /* No profile is promised for these two. */
+    if (strcmp(how, "abort") == 0)
+        abort();
+    if (strcmp(how, "kill") == 0)
+        raise(SIGKILL);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        die("usage: exits HOW");
+    site_last();
+    end(argv[1]);
+    return 7; /* "return" */
+}

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Stacks are right: each walk is compared with libgcc's _Unwind_Backtrace while the program runs
+(HEAPTAP_CHECK_UNWIND=1), and odd stacks give the frames they ought to."""
+import os
+import re
+import signal
+
+from harness import Failed, PROGRAMS, ROOT, check_exact, find_program, main, program, test, truth
+from pprof_reader import add
+from redis import Redis
+
+PYTHON = '''
+import json, re, collections, itertools
+text = json.dumps([{"name": str(i), "values": list(range(10))} for i in range(300)], indent=1)
+words = collections.Counter(re.findall("[a-z]+|[0-9]+", text))
+for round in range(3):
+    assert len(json.loads(text)) == 300
+    sorted(words, key=lambda word: (words[word], word))
+def generate(depth):
+    if depth:
+        yield from generate(depth - 1)
+    yield [depth] * 10
+print(len(list(generate(60))), len(words))
+try:
+    int("x" * 100)
+except ValueError as e:
+    str(e)
+'''
+
+
+def compared(t, profile):
+    """(stacks, mismatches) as the profile's comments say."""
+    line = profile.comment('unwind check')
+    match = re.fullmatch(r'(\d+) stacks compared, (\d+) mismatches.*', line or '')
+    if not match:
+        raise Failed('comment "unwind check": %r' % line)
+    return int(match.group(1)), int(match.group(2))
+
+
+def check_stacks(t, profiles, at_least):
+    total = 0
+    for profile in profiles:
+        stacks, mismatches = compared(t, profile)
+        total += stacks
+        t.equal(mismatches, 0, 'mismatches in %s, of %d' % (profile.mappings[0].filename, stacks))
+    t.note('%d stacks compared in %d processes' % (total, len(profiles)))
+    t.check(total >= at_least, 'only %d stacks compared, not %d' % (total, at_least))
+
+
+@test
+def python(t):
+    """python3, every allocation of a short run."""
+    result = t.run_preloaded([find_program('python3'), '-c', PYTHON], {'PYTHONMALLOC': 'malloc'},
+                             check_unwind=1, timeout=120)
+    plain = t.run([find_program('python3'), '-c', PYTHON])
+    t.equal(result.text, plain.text, 'output')
+    check_stacks(t, t.profiles(1), 20000)
+
+
+@test
+def compiler(t):
+    """g++ and all its children."""
+    gxx = find_program('g++')
+    t.need(gxx, 'no g++')
+    small = os.path.join(ROOT, 'tests', 'programs', 'small.cc')
+    t.run_preloaded([gxx, '-O1', '-g', small, '-o', 'small'], interval=1024, check_unwind=1, follow=1,
+                    timeout=150)
+    t.equal(t.run([t.path('small')]).text, '100\n', 'the compiled program')
+    check_stacks(t, t.profiles(), 20000)
+
+
+@test
+def redis(t):
+    """redis-server under load, with its background threads."""
+    server = Redis(t, env=t.preload(interval=512, check_unwind=1))
+    t.finish(server.benchmark(3000), 120)
+    os.kill(server.pid, signal.SIGUSR1)
+    t.wait_for_files(1)
+    server.shutdown()
+    check_stacks(t, t.profiles(2), 5000)
+
+
+@test
+def cxx_and_threads(t):
+    """C++ with exceptions, threads, aligned blocks: every allocation."""
+    for name, arguments in (('sites_cc', ['100', 'keep']), ('threads', []), ('sites', ['100000', 'keep', '4'])):
+        t.new_output(name)
+        t.run_preloaded([program(name)] + arguments, check_unwind=1)
+        check_stacks(t, t.profiles(1), 1000)
+    t.new_output('throw')
+    t.run_preloaded([program('dlopen_throw'), os.path.join(PROGRAMS, 'libthrowing.so')], check_unwind=1)
+    check_stacks(t, t.profiles(1), 20)
+
+
+@test
+def reused_addresses(t):
+    """A library is closed and another, with other frames, is loaded at its address."""
+    libraries = [os.path.join(PROGRAMS, 'libplugin_%s.so' % x) for x in 'ab']
+    result = t.run_preloaded([program('dlclose')] + libraries + ['20'], check_unwind=1)
+    t.check('same_address 40 of 40' in result.text, 'not at the same address: ' + result.text)
+    profile = t.only_profile(period=1)
+    check_stacks(t, [profile], 400)
+    sites = truth(result.text)
+    both = add(sites['plugin_a_site'].values, sites['plugin_b_site'].values)
+    t.equal(tuple(profile.with_function('site_calls_plugin')), tuple(both), 'below both')
+    for name, values in profile.by_function().items():
+        if name in sites:
+            t.equal(tuple(values), tuple(sites[name].values), name)
+
+
+@test
+def unloaded_names(t):
+    """What a library allocated before it was closed still has the library's name, if not the function's."""
+    libraries = [os.path.join(PROGRAMS, 'libplugin_%s.so' % x) for x in 'ab']
+    result = t.run_preloaded([program('dlclose')] + libraries + ['2'])
+    profile = t.only_profile(period=1)
+    for name, site in truth(result.text).items():
+        library = name.replace('_site', '').replace('plugin', 'libplugin')
+        named = profile.total(lambda s: name in s.names or any(n.startswith('[' + library) for n in s.names))
+        t.equal(tuple(named), tuple(site.values), name)
+
+
+@test
+def deep(t):
+    """A stack deeper than HEAPTAP_DEPTH keeps its leaf side and has [truncated] as its root."""
+    for depth, setting, frames in ((1000, None, 128), (1000, 32, 32), (50, None, None), (900, 1024, None)):
+        t.new_output('%s-%s' % (depth, setting))
+        result = t.run_preloaded([program('deep'), str(depth)], depth=setting)
+        profile = t.only_profile(period=1)
+        check_exact(t, profile, truth(result.text))
+        names = next(s.names for s in profile.samples if 'site_bottom' in s.names)
+        if frames:
+            t.equal(names[-1], '[truncated]', 'root at depth %s' % setting)
+            t.equal(len(names), frames + 1, 'frames at depth %s, with the root' % setting)
+            t.equal(set(names[1:-1]), {'site_recursion'}, 'between')
+        else:
+            t.check('[truncated]' not in names and 'main' in names, 'cut: %r' % (names[-3:],))
+            t.equal(names.count('site_recursion'), depth, 'frames of the recursion')
+
+
+@test
+def signal_frames(t):
+    """A handler on a small alternate stack: the stack goes on in what was interrupted, at its very pc."""
+    result = t.run_preloaded([program('signal_handler')])
+    profile = t.only_profile(period=1)
+    check_exact(t, profile, truth(result.text))
+    names = next((s.names for s in profile.samples if 'site_in_handler' in s.names), ())
+    t.equal([n for n in names if n in ('site_in_handler', 'on_fault', 'before_the_fault', 'fault_at_entry',
+                                       'site_faulting', 'main')],
+            ['site_in_handler', 'on_fault', 'fault_at_entry', 'site_faulting', 'main'], 'the stack')
+
+
+if __name__ == '__main__':
+    main()
