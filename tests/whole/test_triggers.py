@@ -367,9 +367,9 @@ def command_run_no_at_exit(t):
 def memory_limit(t):
     """A small HEAPTAP_MEMORY: the profile is valid, says what it dropped, and the program is unharmed."""
     python3 = find_program('python3')
-    script = 'import json; x = [json.loads(json.dumps({str(i): [i] * 3})) for i in range(60000)]; print(len(x))'
+    script = 'import json; x = [json.loads(json.dumps({str(i): [i] * 3})) for i in range(8000)]; print(len(x))'
     result = t.run_preloaded([python3, '-c', script], {'PYTHONMALLOC': 'malloc'}, memory='4M')
-    t.equal((result.text, result.err), ('60000\n', b''), 'the program')
+    t.equal((result.text, result.err), ('8000\n', b''), 'the program')
     profile = t.only_profile()
     t.note('; '.join(c for c in profile.comments if 'dropped' in c or 'memory' in c or 'interval' in c))
     dropped = re.match(r'\d+', profile.comment('dropped') or '')
