@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "control/parse.h"
+#include "control/config.h"
 
 #define THREAD_PREFIX "heaptap-"
 

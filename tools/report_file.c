@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "control/parse.h"
+#include "control/config.h"
 
 #include "tool.h"
 

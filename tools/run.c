@@ -219,6 +219,8 @@ static void say_end(const struct run *run, int status)
         return;
     char signal[HT_SIGNAL_NAME_SIZE];
     if (WIFSIGNALED(status)) {
+        if (run->quiet)
+            return;
         ht_signal_name(WTERMSIG(status), signal);
         say("%s wrote no profile: signal %s ended it; --every or a snapshot works before that",
             run->name, signal);

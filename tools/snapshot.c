@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "control/config.h"
-#include "sys/os.h"
 
 #include "process.h"
 #include "report_file.h"
@@ -170,10 +169,17 @@ static void say_silence(const struct snapshot *snapshot)
         snapshot->timeout, why, name);
 }
 
-/* Sleeps, but not longer than the process lives. True when it is still there. */
-static bool process_lives_until(const struct process *process, int64_t steady_nanos)
+static int64_t steady_nanos(void)
 {
-    int64_t left = steady_nanos - ht_os_steady_nanos();
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Sleeps, but not longer than the process lives. True when it is still there. */
+static bool process_lives_until(const struct process *process, int64_t when_nanos)
+{
+    int64_t left = when_nanos - steady_nanos();
     if (left < 0)
         left = 0;
     struct timespec timeout = {left / 1000000000, left % 1000000000};
@@ -202,7 +208,7 @@ static int ask(struct snapshot *snapshot)
         say("%s: %s", path, strerror(errno));
 
     unsigned answers_before = snapshot->answers;
-    int64_t end = ht_os_steady_nanos() + snapshot->timeout_nanos;
+    int64_t end = steady_nanos() + snapshot->timeout_nanos;
     r = process_send(process, snapshot->signal, REQUEST_MARK | number);
     if (r < 0) {
         say("process %d (%s): %s", process->pid, process->name, strerror(-r));
@@ -210,7 +216,7 @@ static int ask(struct snapshot *snapshot)
     }
     bool lives = true;
     while (r == 0 && snapshot->answers == answers_before && lives && !interrupted) {
-        int64_t now = ht_os_steady_nanos();
+        int64_t now = steady_nanos();
         if (now >= end)
             break;
         lives = process_lives_until(
@@ -232,7 +238,7 @@ static int ask(struct snapshot *snapshot)
 static int ask_repeatedly(struct snapshot *snapshot)
 {
     const struct process *process = &snapshot->process;
-    int64_t due = ht_os_steady_nanos();
+    int64_t due = steady_nanos();
     int r = 0;
     for (uint64_t i = 0; (snapshot->count == 0 || i < snapshot->count) && !interrupted; i++) {
         if (!process_lives_until(process, due)) {
@@ -249,7 +255,7 @@ static int ask_repeatedly(struct snapshot *snapshot)
             break;
         /* A profile that took longer than the time between two does not let them pile up. */
         due += snapshot->every_nanos;
-        int64_t now = ht_os_steady_nanos();
+        int64_t now = steady_nanos();
         if (due < now)
             due = now;
     }

@@ -6,11 +6,12 @@
 
 #include "sys/poison.h"
 
-/* The full form may be far longer than the name, by substitutions even exponentially: at this point it is cut. */
+/* The full form may be far longer than the name, by substitutions even exponentially: at this point
+ * it is cut. */
 #define FULL_MAX ((size_t)32 * 1024)
 
-/* libiberty has callbacks, so that it needs no malloc, but they cannot say "enough": it holds nothing that a
- * jump out of it could leak. */
+/* libiberty has callbacks, so that it needs no malloc, but they cannot say "enough": it holds
+ * nothing that a jump out of it could leak. */
 struct full {
     jmp_buf enough;
     size_t length;
@@ -39,8 +40,8 @@ static bool demangle_fully(const char *mangled, struct full *full, bool *ret_is_
         if (!done) {
             is_rust = false;
             full->length = 0;
-            /* The limit is on the length: 1 KiB, which templates exceed. Ours is longer, because we know the
-             * stack. */
+            /* The limit is on the length: 1 KiB, which templates exceed. Ours is longer, because we
+             * know the stack. */
             done = cplus_demangle_v3_callback(mangled, DMGL_NO_RECURSE_LIMIT, append, full) != 0;
         }
     } else {
@@ -85,8 +86,8 @@ static bool is_identifier(char c)
            c == '$';
 }
 
-/* The length of "operator" with its symbol, if the text at `at` is that and the symbol has brackets in it;
- * else 0. */
+/* The length of "operator" with its symbol, if the text at `at` is that and the symbol has brackets
+ * in it; else 0. */
 static size_t operator_length(const char *begin, const char *at)
 {
     static const char *const symbols[] = {
@@ -100,8 +101,8 @@ static size_t operator_length(const char *begin, const char *at)
     return 0;
 }
 
-/* Past the parenthesis that closes the one at `at`. What is inside need not be understood: parentheses are
- * always in pairs, also those of operator(). */
+/* Past the parenthesis that closes the one at `at`. What is inside need not be understood:
+ * parentheses are always in pairs, also those of operator(). */
 static const char *after_parentheses(const char *at)
 {
     int depth = 0;
@@ -114,7 +115,8 @@ static const char *after_parentheses(const char *at)
     return at;
 }
 
-/* Past the bracket that closes the one at `at`. Comparisons in template arguments are in parentheses. */
+/* Past the bracket that closes the one at `at`. Comparisons in template arguments are in
+ * parentheses. */
 static const char *after_angles(const char *at)
 {
     const char *begin = at;

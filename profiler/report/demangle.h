@@ -1,8 +1,8 @@
 /* demangle.h: names for people.
  *
- * The short form that pprof itself uses: no parameters, no template arguments, no return type. Then focus,
- * drop_frames and comparisons with other tools work. Rust names keep their generics, which are part of a path
- * there, and lose their hash.
+ * The short form that pprof itself uses: no parameters, no template arguments, no return type. Then
+ * focus, drop_frames and comparisons with other tools work. Rust names keep their generics, which
+ * are part of a path there, and lose their hash.
  *
  *     _ZNSt6vectorIiSaIiEE9push_backERKi                   std::vector::push_back
  *     _ZZN3foo3barEiENKUlvE_clEv                           foo::bar::{lambda()#1}::operator()
@@ -16,10 +16,10 @@
 /* The longest name that is demangled; a longer one stays as it is. */
 #define HT_DEMANGLE_MAX 4096
 
-/* Writes the readable form of `mangled`, or `mangled` itself where there is none, cut to size - 1 bytes with
- * "..." at its end. Returns whether it was demangled.
- * Needs up to 720 KiB of stack: the demangler recurses (660 KiB measured for the worst of 25 shapes of names,
- * 80 KiB for ordinary ones). No allocation, no state. */
+/* Writes the readable form of `mangled`, or `mangled` itself where there is none, cut to size - 1
+ * bytes with "..." at its end. Returns whether it was demangled.
+ * Needs up to 720 KiB of stack: the demangler recurses (660 KiB measured for the worst of 25 shapes
+ * of names). No allocation, no state. */
 bool ht_demangle(const char *mangled, char *ret_name, size_t size);
 
 #endif

@@ -14,8 +14,9 @@
 /* Chunk of the symbol table that is read at once. */
 #define CHUNK_SYMBOLS 2048u
 #define CHUNK_SIZE    (CHUNK_SYMBOLS * sizeof(Elf64_Sym))
-/* An address is covered by a few symbols: aliases, and functions around it. A table in which everything covers
- * everything would cost symbols * wants steps; past this many for each want the scan ends. */
+/* An address is covered by a few symbols: aliases, and functions around it. A table in which
+ * everything covers everything would cost symbols * wants steps; past this many for each want the
+ * scan ends. */
 #define COVERS_PER_WANT 256
 
 /* A file has at most 65535 headers of each kind; they are looked at in pieces of this many. */
@@ -135,8 +136,8 @@ static int take_table(struct ht_elf *elf, const Elf64_Ehdr *header, const Elf64_
     return 0;
 }
 
-/* What the section headers say: the symbol tables, and the build id if no segment had it (files that hold only
- * debug information keep the section). */
+/* What the section headers say: the symbol tables, and the build id if no segment had it (files
+ * that hold only debug information keep the section). */
 static int read_sections(struct ht_elf *elf, const Elf64_Ehdr *header,
                          struct ht_build_id *ret_build_id)
 {
@@ -309,8 +310,10 @@ int ht_elf_resolve(const struct ht_elf *elf, struct ht_elf_want *wants, size_t c
 int ht_elf_name(const struct ht_elf *elf, const struct ht_elf_want *want, char *ret_name,
                 size_t size)
 {
+    if (want->rank == 0)
+        return -ENOEXEC;
     const struct ht_elf_table *table = &elf->tables[want->table];
-    if (want->rank == 0 || want->name >= table->strings_size)
+    if (want->name >= table->strings_size)
         return -ENOEXEC;
     uint64_t room = ht_min(table->strings_size - want->name, size - 1);
     uint64_t offset = table->strings_offset + want->name;

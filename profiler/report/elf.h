@@ -1,14 +1,15 @@
 /* elf.h: the names of functions, from the symbol tables of a file.
  *
- * The file is read by pread in bounded pieces and never mapped: whoever truncates a mapped file kills the
- * program that reads it. Nothing in the file is believed: a header that lies costs names, not safety.
+ * The file is read by pread in bounded pieces and never mapped: whoever truncates a mapped file
+ * kills the program that reads it. Nothing in the file is believed: a header that lies costs names,
+ * not safety.
  *
- * Only the addresses that are wanted are looked up. They come sorted, the symbol table is scanned once for
- * all of them, and no copy of it is kept; names are read when they are asked for. A symbol covers
- * [value, value + size); one without a size covers nothing, and there is no nearest symbol.
+ * Only the addresses that are wanted are looked up. They come sorted, the symbol table is scanned
+ * once for all of them, and no copy of it is kept; names are read when they are asked for. A symbol
+ * covers [value, value + size); one without a size covers nothing, and there is no nearest symbol.
  *
- * Used in the process being profiled and by the command `heaptap`. No allocation but a 64 KiB buffer of
- * ht_arena_map() during ht_elf_resolve(). Not thread-safe for one file. */
+ * Used in the process being profiled and by the command `heaptap`. No allocation but a 48 KiB
+ * buffer of ht_arena_map() during ht_elf_resolve(). Not thread-safe for one file. */
 #ifndef HT_REPORT_ELF_H
 #define HT_REPORT_ELF_H
 
@@ -47,14 +48,15 @@ struct ht_elf_want {
     uint8_t rank;        /* 0: no symbol covers the address */
 };
 
-/* Opens a file. With `expected` it must be the very file that is loaded, by build id, or by its executable
- * segment when neither has one; -ESTALE when it is not. -ENOEXEC for what is no 64-bit little-endian ELF
- * file. */
+/* Opens a file. With `expected` it must be the very file that is loaded, by build id, or by its
+ * executable segment when neither has one; -ESTALE when it is not. -ENOEXEC for what is no 64-bit
+ * little-endian ELF file. */
 int ht_elf_open(const char *path, const struct ht_elf_identity *expected, struct ht_elf *ret_elf);
 void ht_elf_close(struct ht_elf *elf);
 
-/* Finds the symbols for `count` wants, which are sorted by address. Among several that cover an address, the
- * one that starts last is taken, then global before weak before local, then the first of the table. */
+/* Finds the symbols for `count` wants, which are sorted by address. Among several that cover an
+ * address, the one that starts last is taken, then global before weak before local, then the first
+ * of the table. */
 int ht_elf_resolve(const struct ht_elf *elf, struct ht_elf_want *wants, size_t count);
 
 /* The name of the symbol that was found, cut to size - 1 bytes. Its length, or -errno. */

@@ -27,8 +27,8 @@ struct known {
     uint32_t function;
 };
 
-/* Addresses come in order, so only symbols that have not ended yet may come again: `known` is a stack of those,
- * with inner ones above the outer ones they lie in. */
+/* Addresses come in order, so only symbols that have not ended yet may come again: `known` is a
+ * stack of those, with inner ones above the outer ones they lie in. */
 struct writer {
     struct ht_locations *locations;
     const struct ht_mappings *mappings;

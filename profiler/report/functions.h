@@ -1,7 +1,8 @@
 /* functions.h: the functions that a profile's locations are in.
  *
- * One function for each symbol of each module. Where no symbol covers an address, the function is the address
- * in the file, "[libfoo.so.1+0x1234]": the same in every run, whatever address the library has there. */
+ * One function for each symbol of each module. Where no symbol covers an address, the function is
+ * the address in the file, "[libfoo.so.1+0x1234]": the same in every run, whatever address the
+ * library has there. */
 #ifndef HT_REPORT_FUNCTIONS_H
 #define HT_REPORT_FUNCTIONS_H
 
@@ -9,8 +10,8 @@
 #include "report/mappings.h"
 #include "report/messages.h"
 
-/* Writes the functions and sets those of all locations, which have been sorted. Files are opened one at a time;
- * one that cannot be read costs its names, not the profile. 0 or -ENOMEM.
+/* Writes the functions and sets those of all locations, which have been sorted. Files are opened
+ * one at a time; one that cannot be read costs its names, not the profile. 0 or -ENOMEM.
  * Needs HT_PPROF_STACK_SIZE (pprof.h) of stack. */
 int ht_functions_write(struct ht_locations *locations, const struct ht_mappings *mappings,
                        struct ht_messages *messages);

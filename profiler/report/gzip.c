@@ -18,8 +18,8 @@
 #define INPUT_SIZE  ((size_t)64 * 1024)
 #define OUTPUT_SIZE ((size_t)64 * 1024)
 
-/* Input is gathered: messages of a profile are some 80 bytes, and each call of deflate() costs as much as
- * compressing a message does. */
+/* Input is gathered, so that deflate() is called once for 64 KiB and not for each message of some 80
+ * bytes. */
 struct ht_gzip {
     z_stream stream;
     int fd, error;
@@ -107,6 +107,11 @@ void ht_gzip_write(struct ht_gzip *gzip, const void *data, size_t size)
         if (gzip->input_used == INPUT_SIZE)
             compress_input(gzip, Z_NO_FLUSH);
     }
+}
+
+int ht_gzip_error(const struct ht_gzip *gzip)
+{
+    return gzip->error;
 }
 
 int ht_gzip_close(struct ht_gzip *gzip, bool discard)

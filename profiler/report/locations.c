@@ -9,7 +9,8 @@
 
 #define SLOTS_FIRST 1024u
 
-/* Where the probe for a pc starts: the high bits of a product with 2^64 divided by the golden ratio. */
+/* Where the probe for a pc starts: the high bits of a product with 2^64 divided by the golden
+ * ratio. */
 static size_t first_slot(uintptr_t pc, size_t slot_count)
 {
     return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (__builtin_clzll(slot_count) + 1);

@@ -1,7 +1,8 @@
-/* locations.h: the distinct pcs of a profile, numbered from 1 in the order in which they first appear.
+/* locations.h: the distinct pcs of a profile, numbered from 1 in the order in which they first
+ * appear.
  *
- * Each costs 12 bytes, and 6 to 11 of the index while samples are written; when the index is dropped, 4 for the
- * order by address take its place. A million stacks have some 50,000 pcs. */
+ * Each costs 12 bytes, and 6 to 11 of the index while samples are written; when the index is
+ * dropped, 4 for the order by address take its place. A million stacks have some 50,000 pcs. */
 #ifndef HT_REPORT_LOCATIONS_H
 #define HT_REPORT_LOCATIONS_H
 
@@ -15,8 +16,8 @@ struct ht_locations_chunk {
     uint32_t functions[HT_LOCATIONS_CHUNK];
 };
 
-/* Location `id` is in chunk (id - 1) / HT_LOCATIONS_CHUNK. The index is open addressing with linear probing
- * and holds ids; count <= slot_count * 3 / 4, so that a probe ends. */
+/* Location `id` is in chunk (id - 1) / HT_LOCATIONS_CHUNK. The index is open addressing with linear
+ * probing and holds ids; count <= slot_count * 3 / 4, so that a probe ends. */
 struct ht_locations {
     uint32_t count;
     uint32_t *slots; /* slot_count of them, a power of two; 0 is empty */

@@ -171,9 +171,9 @@ static bool any_open(const struct ht_mappings *mappings)
     return false;
 }
 
-/* The loader has no name for the main program, and for others whatever dlopen() was given, relative to a
- * directory that may no longer be the current one. The kernel knows. It also tells the program from the loader
- * when it was started as `ld.so program`, which /proc/self/exe does not. */
+/* The loader has no name for the main program, and for others whatever dlopen() was given, relative
+ * to a directory that may no longer be the current one. The kernel knows. It also tells the program
+ * from the loader when it was started as `ld.so program`, which /proc/self/exe does not. */
 static void complete_paths(struct ht_mappings *mappings)
 {
     char buffer[HT_PATH_MAX + 256];

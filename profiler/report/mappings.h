@@ -1,11 +1,11 @@
 /* mappings.h: the code that is loaded now: the program, its libraries, the vdso.
  *
- * One mapping is one executable segment of one module, exactly as its program header has it and not rounded to
- * pages: readers compute the address inside the file from start, offset and the file's own headers, and those
- * two that take a shortcut are right only for exact numbers.
+ * One mapping is one executable segment of one module, exactly as its program header has it and not
+ * rounded to pages: readers compute the address inside the file from start, offset and the file's
+ * own headers, and those two that take a shortcut are right only for exact numbers.
  *
- * The main program's mappings come first, then the others in the loader's order. All text is copied: the list
- * stays valid when a library is unloaded. */
+ * The main program's mappings come first, then the others in the loader's order. All text is
+ * copied: the list stays valid when a library is unloaded. */
 #ifndef HT_REPORT_MAPPINGS_H
 #define HT_REPORT_MAPPINGS_H
 

@@ -1,9 +1,9 @@
 /* messages.h: the parts of a profile, written one by one.
  *
- * A protobuf message is the sequence of its fields, so a Profile can be written field by field without ever
- * being whole: 460 bytes of memory for each stack are saved, and the allocations. Strings are not kept either:
- * each gets the next number as it is written. Equal strings may then have several numbers; readers do not
- * mind, and gzip makes them short. */
+ * A protobuf message is the sequence of its fields, so a Profile can be written field by field
+ * without ever being whole: 460 bytes of memory for each stack are saved, and the allocations.
+ * Strings are not kept either: each gets the next number as it is written. Equal strings may then
+ * have several numbers; readers do not mind, and gzip makes them short. */
 #ifndef HT_REPORT_MESSAGES_H
 #define HT_REPORT_MESSAGES_H
 
@@ -24,8 +24,8 @@ enum ht_field {
 /* The longest string as the profile has it. */
 #define HT_STRING_MAX ((size_t)16 * 1024)
 
-/* The largest message is a sample: a location for each frame, four values and a label, each a varint of at most
- * 10 bytes. */
+/* The largest message is a sample: a location for each frame, four values and a label, each a
+ * varint of at most 10 bytes. */
 #define HT_MESSAGE_MAX ((HT_DEPTH_MAX + 32) * 10)
 
 struct ht_messages {

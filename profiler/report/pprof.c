@@ -14,9 +14,9 @@
 
 #include "sys/poison.h"
 
-/* Frames that allocate for others: their bytes belong to the caller. Matched against whole names in the short form
- * of demangle.h. Words that users also give their functions ("allocate", "free") are not in it: a match takes
- * everything below it away. */
+/* Frames that allocate for others: their bytes belong to the caller. Matched against whole names in
+ * the short form of demangle.h. Words that users also give their functions ("allocate", "free") are
+ * not in it: a match takes everything below it away. */
 #define C_ALLOCATORS                                                                               \
     "(__libc_|__GI___libc_)?(malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|"           \
     "posix_memalign|valloc|pvalloc)"
@@ -51,8 +51,8 @@ static const char *const fixed_strings[STRINGS] = {
     [STRING_DROP_FRAMES] = DROP_FRAMES,
 };
 
-/* Exactly these, whatever the settings: a scraper that has room for four values fails at a fifth, and profiles
- * are only compared when their types are the same. */
+/* Exactly these, whatever the settings: a scraper that has room for four values fails at a fifth,
+ * and profiles are only compared when their types are the same. */
 enum { SAMPLE_TYPES = 4 };
 static const int64_t sample_types[SAMPLE_TYPES][2] = {
     {STRING_ALLOC_OBJECTS, STRING_COUNT},
@@ -147,7 +147,7 @@ static int write_sample(void *context, const struct ht_sample *sample)
     encoder->totals.inuse_objects += sample->inuse_objects;
     encoder->totals.inuse_bytes += sample->inuse_bytes;
     encoder->totals.samples++;
-    return 0;
+    return ht_gzip_error(encoder->messages.gzip);
 }
 
 static void write_mappings(struct encoder *encoder)
@@ -192,8 +192,8 @@ static void write_locations(struct encoder *encoder)
     }
 }
 
-/* Functions come before the locations that refer to them: each is written when its symbol has just been found,
- * and nothing but its number is kept. The order of fields is free. */
+/* Functions come before the locations that refer to them: each is written when its symbol has just
+ * been found, and nothing but its number is kept. The order of fields is free. */
 static int write_profile(struct encoder *encoder)
 {
     write_header(encoder);

@@ -4,8 +4,8 @@
 
 #include "sys/poison.h"
 
-/* The length of the valid character at `at`, or 0. The limits of the second byte exclude overlong forms,
- * surrogates and what lies beyond U+10FFFF (Unicode, table 3-7). */
+/* The length of the valid character at `at`, or 0. The limits of the second byte exclude overlong
+ * forms, surrogates and what lies beyond U+10FFFF (Unicode, table 3-7). */
 static size_t character_length(const unsigned char *at, size_t left)
 {
     unsigned char first = at[0], low = 0x80, high = 0xbf;

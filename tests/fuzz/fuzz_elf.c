@@ -1,8 +1,9 @@
 /* fuzz_elf.c: files that claim to be ELF, into report/elf.c.
  *
  * As a program it replays the files that it is given. As a fuzzer:
- *     clang -g -O1 -D_GNU_SOURCE -Iprofiler -fsanitize=fuzzer,address,undefined tests/fuzz/fuzz_elf.c \
- *         profiler/report/elf.c profiler/sys/arena.c profiler/sys/os.c profiler/sys/lock.c -o fuzz
+ *     clang -g -O1 -D_GNU_SOURCE -Iprofiler -fsanitize=fuzzer,address,undefined \
+ *         -fno-sanitize-recover=all -o fuzz tests/fuzz/fuzz_elf.c \
+ *         profiler/report/elf.c profiler/sys/{arena,lock,os}.c
  *     ./fuzz tests/fuzz/corpus/elf */
 #include "report/elf.h"
 

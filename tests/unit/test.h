@@ -7,9 +7,9 @@
  *         CHECK_EQ(1 + 1, 2);
  *     }
  *
- * Every TEST registers itself and the main function below runs them in the order of the file. A failed CHECK
- * leaves its test at once; the others still run, and the program's status is 1. An argument runs only the
- * tests that have it in their name.
+ * Every TEST registers itself and the main function below runs them in the order of the file. A
+ * failed CHECK leaves its test at once; the others still run, and the program's status is 1. An
+ * argument runs only the tests that have it in their name.
  *
  * A CHECK in another thread ends the program, because there is no test to return to. */
 #ifndef HT_TESTS_TEST_H

@@ -2,16 +2,18 @@
 """The settings have one table, in the source. The manual and the README repeat it for people; this checks that
 they say the same.
 
-    check_settings.py HEAPTAP MANUAL README
-
 The manual must have, below SETTINGS, each name, help, default and longer text, and below RUN each option. The
 README must have a table row for each name with the option, the default and the help in it.
 """
 
+import os
 import pathlib
 import re
 import subprocess
 import sys
+
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def plain(text):
@@ -64,18 +66,27 @@ def check_readme(rows, text):
         yield False, f"README, {name}: is not a setting"
 
 
+def report(number, name, checks):
+    wrong = [what for fine, what in checks if not fine]
+    for what in wrong:
+        print(f"#   {what}")
+    print(f"{'not ok' if wrong else 'ok'} {number} - {name}")
+    return not wrong
+
+
 def main():
-    heaptap, manual, readme = sys.argv[1:4]
+    build = ROOT / os.environ.get("TEST_BUILD", "build")
+    heaptap = os.environ.get("TEST_HEAPTAP_COMMAND") or build / "tools" / "heaptap"
     listing = subprocess.run([heaptap, "settings"], check=True, stdout=subprocess.PIPE, text=True)
     rows = [line.split("\t") for line in listing.stdout.splitlines()]
-    checks = list(check_manual(rows, pathlib.Path(manual).read_text()))
-    checks += check_readme(rows, pathlib.Path(readme).read_text())
-    for _, what in [check for check in checks if not check[0]]:
-        print(f"FAILED {what}")
-    if all(fine for fine, _ in checks):
-        print(f"ok settings_are_the_same_everywhere ({len(checks)} places)")
-        return 0
-    return 1
+    print("1..2")
+    manual, readme = ROOT / "tools" / "heaptap.1", ROOT / "README.md"
+    fine = report(1, "manual: The manual has every setting", check_manual(rows, manual.read_text()))
+    if readme.exists():
+        fine &= report(2, "readme: So has the README", check_readme(rows, readme.read_text()))
+    else:
+        print("ok 2 - readme # SKIP there is no README yet")
+    return 0 if fine else 1
 
 
 sys.exit(main())
