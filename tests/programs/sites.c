@@ -97,15 +97,16 @@ static const struct site {
 #define SITES (sizeof(sites) / sizeof(sites[0]))
 
 /* Sites that keep their own books. */
-enum { GROW, SHRINK, MOVE_TO, ZERO, OWN };
+enum { GROW, SHRINK, MOVE_TO, FAIL, TO_ZERO, FREE_SIZED, ZERO, OWN };
 static const char *const own_names[OWN] = {"site_realloc_grow", "site_realloc_shrink",
-                                           "site_realloc_moved", "site_zero"};
+                                           "site_realloc_moved", "site_realloc_fails",
+                                           "site_realloc_to_zero", "site_free_sized", "site_zero"};
 
 struct worker {
     pthread_t thread;
     unsigned index;
     void **blocks[SITES];
-    void *grown, *shrunk, *moved;
+    void *grown, *shrunk, *moved, *unharmed;
     struct truth truth[SITES], own[OWN];
 };
 
@@ -220,6 +221,46 @@ NOINLINE static void *site_realloc_moved(struct worker *worker, void *block, siz
     return block;
 }
 
+/* A realloc that fails leaves the block as it was: it is still in use. */
+NOINLINE static void site_realloc_fails(struct worker *worker)
+{
+    volatile size_t absurd = SIZE_MAX / 2 + 2;
+    worker->unharmed = malloc(555);
+    own_step(worker, FAIL, 0, 555);
+    if (realloc(worker->unharmed, absurd) || reallocarray(worker->unharmed, absurd, 2))
+        die("an absurd realloc was granted");
+    if (free_all) {
+        free(worker->unharmed);
+        truth_free(&worker->own[FAIL], 555);
+    }
+}
+
+/* Freed, or a block of no bytes, as the allocator likes. */
+NOINLINE static void site_realloc_to_zero(struct worker *worker)
+{
+    volatile size_t zero = 0;
+    void *block = malloc(444);
+    own_step(worker, TO_ZERO, 0, 444);
+    free(realloc(block, zero));
+    truth_free(&worker->own[TO_ZERO], 444);
+}
+
+/* C23; the profiler has them even where libc does not. */
+extern void free_sized(void *block, size_t size) __attribute__((weak));
+extern void free_aligned_sized(void *block, size_t alignment, size_t size) __attribute__((weak));
+
+NOINLINE static void site_free_sized(struct worker *worker)
+{
+    void *block = malloc(333);
+    void *aligned = aligned_alloc(64, 640);
+    own_step(worker, FREE_SIZED, 0, 333);
+    own_step(worker, FREE_SIZED, 0, 640);
+    free_sized ? free_sized(block, 333) : free(block);
+    free_aligned_sized ? free_aligned_sized(aligned, 64, 640) : free(aligned);
+    truth_free(&worker->own[FREE_SIZED], 333);
+    truth_free(&worker->own[FREE_SIZED], 640);
+}
+
 /* Blocks of no bytes weigh nothing and leave no trace; nor do requests that fail. */
 NOINLINE static void site_zero(void)
 {
@@ -257,6 +298,12 @@ NOINLINE static void own_sites(struct worker *worker)
             truth_free(&worker->own[MOVE_TO], 70000);
         }
     }
+    if (wanted("site_realloc_fails"))
+        site_realloc_fails(worker);
+    if (wanted("site_realloc_to_zero"))
+        site_realloc_to_zero(worker);
+    if (wanted("site_free_sized"))
+        site_free_sized(worker);
     if (wanted("site_zero"))
         site_zero();
 }

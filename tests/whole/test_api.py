@@ -5,7 +5,6 @@ import os
 import shutil
 
 from harness import (BUILD, ROOT, Failed, check_exact, find_program, main, program, test, truth, Truth)
-from pprof_reader import ZERO
 
 WANTED = {
     'set_interval': 0, 'start.running': 0, 'statistics.null': -errno.EINVAL,
@@ -56,9 +55,11 @@ def check_profiles(t, name, text, got):
 
     restarted = load(t, 'restarted.pb.gz')
     sites = of_profile(text, 'restarted')
-    # Blocks freed while sampling was off are known to be free, and nothing was recorded meanwhile.
+    # Blocks freed while sampling was off are known to be free, and nothing was recorded meanwhile but the one sample
+    # at which the thread noticed.
     check_exact(t, restarted, {'site_api': sites['site_api']}, 'restarted: ')
-    t.equal(tuple(restarted.with_function('site_stopped')), tuple(ZERO), 'while stopped')
+    t.check(restarted.with_function('site_stopped').alloc_objects <= 1, 'recorded while stopped: %r' % (
+        restarted.with_function('site_stopped'),))
     found, true = restarted.with_function('site_restarted').alloc_bytes, sites['site_restarted'].values.alloc_bytes
     t.check(true - (16 << 20) <= found <= true, 'after the restart: %d of %d bytes' % (found, true))
 
@@ -73,7 +74,7 @@ def check_profiles(t, name, text, got):
     t.equal(len(t.files()), 4 + 1 + 1 + 20, 'files')
     t.equal((got['first.interval'], got['first.dropped'], got['stopped.interval']), ('1', '0', '0'), 'statistics')
     t.check(int(got['first.samples']) >= 1000 <= int(got['first.live']), 'samples: %r' % got['first.samples'])
-    t.check(int(got['stopped.live']) <= int(got['first.live']) - 500, 'live: %r' % got['stopped.live'])
+    t.check(int(got['stopped.live']) <= int(got['first.live']) - 499, 'live: %r' % got['stopped.live'])
     t.check(int(got['stopped.profiles']) > int(got['first.profiles']), 'profiles: %r' % got['stopped.profiles'])
     t.equal(got['interval.interval'], '65536', 'interval in the statistics')
     t.equal({got[k] for k in got if k.endswith('memory_fits')}, {'1'}, 'memory within its limit')

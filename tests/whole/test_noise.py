@@ -3,6 +3,7 @@
 with heaptap and without; exceptions are thrown and caught, by libgcc_s."""
 import os
 import re
+import sys
 
 from harness import COMMAND, PROGRAMS, allocator, find_program, main, program, test
 
@@ -23,7 +24,7 @@ def commands(t):
     yield ['/bin/ls', '/nonexistent']
     yield ['/bin/sh', '-c', 'echo out; echo err >&2; for i in 1 2 3; do (exit $i); echo $?; done; exit 9']
     yield ['/bin/sh', '-c', 'ulimit -c 0; kill -ABRT $$']
-    yield [find_program('python3'), '-c', 'import sys; print(sys.version); sys.exit("an error")']
+    yield [sys.executable, '-c', 'import sys; print(sys.version); sys.exit("an error")']
     if find_program('sqlite3'):
         yield [find_program('sqlite3'), ':memory:', 'SELECT 1+1; SELECT * FROM nothing;']
     if find_program('g++'):

@@ -25,8 +25,9 @@ RUNS = 100
 FALSE_ALARM_MEANS = 0.25e-4
 SPREAD_SIGMAS = 5.0
 EXPECTED_MIN = 8
-# Kept out: chains of realloc, of many sizes each.
-OTHER_SIZES = {'site_realloc_grow', 'site_realloc_shrink', 'site_realloc_moved', 'site_zero'}
+# Kept out: chains of realloc, of many sizes each, and single blocks.
+OTHER_SIZES = {'site_realloc_grow', 'site_realloc_shrink', 'site_realloc_moved', 'site_realloc_fails',
+               'site_realloc_to_zero', 'site_free_sized', 'site_zero'}
 MIXED_SMALL, MIXED_LARGE = 16, 65536
 
 

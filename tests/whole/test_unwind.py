@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import sys
 
 from harness import Failed, PROGRAMS, ROOT, check_exact, find_program, main, program, test, truth
 from pprof_reader import add
@@ -50,9 +51,9 @@ def check_stacks(t, profiles, at_least):
 @test
 def python(t):
     """python3, every allocation of a short run."""
-    result = t.run_preloaded([find_program('python3'), '-c', PYTHON], {'PYTHONMALLOC': 'malloc'},
+    result = t.run_preloaded([sys.executable, '-c', PYTHON], {'PYTHONMALLOC': 'malloc'},
                              check_unwind=1, timeout=120)
-    plain = t.run([find_program('python3'), '-c', PYTHON])
+    plain = t.run([sys.executable, '-c', PYTHON])
     t.equal(result.text, plain.text, 'output')
     check_stacks(t, t.profiles(1), 20000)
 
