@@ -3,40 +3,14 @@
 #include "report/tables.h"
 #include "sample/sampler.h"
 #include "sample/stacks.h"
-#include "sample/frames.h"
 #include "sys/os.h"
 
 #include "sys/poison.h"
 
-/* The bounds of HT_IN_STACKS, made by the linker. */
-extern HT_HIDDEN const char __start_heaptap_frames[], __stop_heaptap_frames[];
-
 struct walk {
     ht_sample_visit *visit;
     void *context;
-    uintptr_t pcs[HT_DEPTH_MAX + 1];
 };
-
-static bool is_ours(uintptr_t pc)
-{
-    return pc >= (uintptr_t)__start_heaptap_frames && pc < (uintptr_t)__stop_heaptap_frames;
-}
-
-/* The stack without frames of ours; the very same array when there are none. */
-static const uintptr_t *without_ours(struct walk *walk, const struct ht_site_view *site,
-                                     unsigned *ret_depth)
-{
-    unsigned kept = 0;
-    *ret_depth = site->depth;
-    for (unsigned i = 0; i < site->depth; i++) {
-        if (!is_ours(site->pcs[i]))
-            walk->pcs[kept++] = site->pcs[i];
-    }
-    if (kept == site->depth || kept == 0)
-        return site->pcs;
-    *ret_depth = kept;
-    return walk->pcs;
-}
 
 static int64_t rounded(uint64_t fixed, unsigned shift)
 {
@@ -57,6 +31,8 @@ static int show(void *context, const struct ht_site_view *site)
     if (objects == 0 || bytes == 0)
         objects = bytes = 0;
     struct ht_sample sample = {
+        .pcs = site->pcs,
+        .depth = site->depth,
         .alloc_objects = rounded(site->alloc_objects, HT_OBJECTS_SHIFT),
         .alloc_bytes = rounded(site->alloc_bytes, HT_BYTES_SHIFT),
         .inuse_objects = rounded(objects, HT_OBJECTS_SHIFT),
@@ -64,7 +40,6 @@ static int show(void *context, const struct ht_site_view *site)
     };
     if (sample.alloc_objects == 0 || sample.alloc_bytes == 0)
         return 0;
-    sample.pcs = without_ours(walk, site, &sample.depth);
     sample.block_bytes = (sample.alloc_bytes + sample.alloc_objects / 2) / sample.alloc_objects;
     return walk->visit(walk->context, &sample);
 }

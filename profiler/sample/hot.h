@@ -38,6 +38,23 @@ static inline bool ht_hot_alloc(size_t size)
     return borrow;
 }
 
+/* Whether a hook has counted something in this thread since the mark. */
+struct ht_hot_mark {
+    uint64_t bytes_until_sample;
+    uint32_t borrows;
+};
+
+static inline struct ht_hot_mark ht_hot_mark(void)
+{
+    return (struct ht_hot_mark){ht_thread.bytes_until_sample, ht_thread.borrows};
+}
+
+static inline bool ht_hot_has_moved(struct ht_hot_mark mark)
+{
+    return ht_thread.bytes_until_sample != mark.bytes_until_sample ||
+           ht_thread.borrows != mark.borrows;
+}
+
 /* One byte for each 4 KiB page of the address space, modulo 64 GiB: how many live sampled blocks start in it,
  * saturating, sticky at 255. 16 MiB of zero pages, touched only where a sample lives. At 512 KiB it sends 0.6 %
  * of all frees to the exact table at any heap size (LIMITS: page / interval); at an interval of 1 it says
