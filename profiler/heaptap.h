@@ -28,8 +28,8 @@ extern "C" {
 const char *heaptap_version(void);
 
 /* Sampling on, at the interval that was last set, or HEAPTAP_INTERVAL says (512 KiB by default); and off. What was
- * sampled stays known: blocks are still forgotten when they are freed. Threads notice at their next sample, or within
- * 16 MiB of their allocation. */
+ * sampled stays known: blocks are still forgotten when they are freed. The calling thread notices at once, others at
+ * their next sample, or within 16 MiB of allocation where sampling was off. */
 int heaptap_start(void);
 int heaptap_stop(void);
 

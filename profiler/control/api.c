@@ -21,12 +21,21 @@ HT_EXPORT const char *heaptap_version(void)
     return HT_VERSION;
 }
 
+/* This thread notices at once, others at their next sample. */
+static int set_interval(uint64_t bytes)
+{
+    int r = ht_sampler_set_interval(bytes);
+    if (r == 0)
+        ht_record_redraw();
+    return r;
+}
+
 HT_EXPORT int heaptap_stop(void)
 {
     uint64_t now = ht_sampler_interval();
     if (now != 0)
         __atomic_store_n(&interval_when_on, now, __ATOMIC_RELAXED);
-    return ht_sampler_set_interval(0);
+    return set_interval(0);
 }
 
 HT_EXPORT int heaptap_start(void)
@@ -34,12 +43,12 @@ HT_EXPORT int heaptap_start(void)
     if (ht_sampler_interval() != 0)
         return 0;
     uint64_t interval = __atomic_load_n(&interval_when_on, __ATOMIC_RELAXED);
-    return ht_sampler_set_interval(interval != 0 ? interval : HT_INTERVAL_DEFAULT);
+    return set_interval(interval != 0 ? interval : HT_INTERVAL_DEFAULT);
 }
 
 HT_EXPORT int heaptap_set_interval(uint64_t bytes)
 {
-    return bytes == 0 ? heaptap_stop() : ht_sampler_set_interval(bytes);
+    return bytes == 0 ? heaptap_stop() : set_interval(bytes);
 }
 
 HT_EXPORT int heaptap_snapshot(const char *path)

@@ -25,11 +25,11 @@ HT_PRINTF(2, 3) static void add(struct ht_snapshot *snapshot, const char *text, 
     va_end(arguments);
 }
 
-/* The second number of /proc/self/statm, in pages; 0 when it cannot be read. */
+/* The second number of /proc/thread-self/statm, in pages; 0 when it cannot be read. */
 static unsigned long long resident_bytes(void)
 {
     char text[128];
-    int fd = ht_os_open_read("/proc/self/statm");
+    int fd = ht_os_open_read("/proc/thread-self/statm");
     if (fd < 0)
         return 0;
     ssize_t length = ht_os_read(fd, text, sizeof(text) - 1);

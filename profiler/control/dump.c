@@ -187,7 +187,9 @@ int ht_dump_to_path(const char *path)
 
 int ht_dump_to_fd(int fd)
 {
+    int saved = errno;
     int flags = fcntl(fd, F_GETFL);
+    errno = saved;
     if (fd < 0 || flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
         return -EBADF;
     return write_profile(NULL, fd, NULL, 0);

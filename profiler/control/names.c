@@ -30,7 +30,7 @@ static void find_program_name(void)
     const char *started = (const char *)getauxval(AT_EXECFN);
     char link[HT_PATH_MAX];
     if ((started == NULL || *base_name(started) == 0 || strncmp(started, "/dev/fd/", 8) == 0) &&
-        ht_os_read_link("/proc/self/exe", link, sizeof(link)) > 0)
+        ht_os_read_link("/proc/thread-self/exe", link, sizeof(link)) > 0)
         started = link;
     snprintf(program, sizeof(program), "%.*s", NAME_SIZE - 1,
              started != NULL ? base_name(started) : "program");

@@ -10,7 +10,7 @@ HT_EXPORT int dlclose(void *handle);
 static int first_dlclose(void *handle);
 static int (*next_dlclose)(void *) = first_dlclose;
 
-HT_COLD static int first_dlclose(void *handle)
+HT_IN_STACKS static int first_dlclose(void *handle)
 {
     void *symbol = dlsym(RTLD_NEXT, "dlclose");
     HT_ASSERT(symbol != NULL);

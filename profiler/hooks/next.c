@@ -148,6 +148,18 @@ static void free_without_alignment(void *block, size_t alignment, size_t size)
 
 /* ---- finding them ---- */
 
+/* The hooks live in files of their own: a program that is linked with the archive gets all of them through this, also
+ * those that only its libraries call. */
+void *malloc(size_t size);
+void *_Znwm(size_t size);
+int dlclose(void *handle);
+
+__attribute__((used)) static const struct {
+    void *(*malloc)(size_t);
+    void *(*operator_new)(size_t);
+    int (*dlclose)(void *);
+} hooks = {malloc, _Znwm, dlclose};
+
 static void find(void *to, const char *name)
 {
     void *symbol = dlsym(RTLD_NEXT, name);

@@ -118,7 +118,7 @@ static void *new_without_library(size_t size)
     static void *first_##name parameters;                                                          \
     static void *(*next_##name)parameters = first_##name;                                          \
                                                                                                    \
-    HT_COLD static void *first_##name parameters                                                   \
+    HT_IN_STACKS static void *first_##name parameters                                              \
     {                                                                                              \
         void *symbol = find_operator(#name, __builtin_return_address(0));                          \
         if (symbol == NULL)                                                                        \
@@ -160,7 +160,7 @@ static void forget(void *block)
     static void first_##name parameters;                                                           \
     static void(*next_##name) parameters = first_##name;                                           \
                                                                                                    \
-    HT_COLD static void first_##name parameters                                                    \
+    HT_IN_STACKS static void first_##name parameters                                               \
     {                                                                                              \
         void *symbol = find_operator(#name, __builtin_return_address(0));                          \
         if (symbol == NULL) {                                                                      \
@@ -171,7 +171,7 @@ static void forget(void *block)
         next_##name arguments;                                                                     \
     }                                                                                              \
                                                                                                    \
-    HT_COLD static void slow_##name parameters                                                     \
+    HT_IN_STACKS static void slow_##name parameters                                                \
     {                                                                                              \
         forget(block);                                                                             \
         next_##name arguments;                                                                     \

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "sample/modules.h"
 #include "sys/arena.h"
 #include "sys/os.h"
 
@@ -112,6 +113,40 @@ static int collect(struct dl_phdr_info *info, size_t size, void *context)
     return 0;
 }
 
+/* Libraries that are gone, at the addresses that their frames were moved to. */
+static void collect_gone(struct collection *all)
+{
+    for (const struct ht_module *gone = ht_modules_newest(); gone != NULL; gone = gone->older) {
+        uintptr_t by = __atomic_load_n(&gone->moved_by, __ATOMIC_ACQUIRE);
+        size_t module = all->items_needed;
+        for (unsigned i = 0; by != 0 && i < gone->segment_count; i++) {
+            size_t index = all->items_needed++;
+            if (index >= all->items_room)
+                continue;
+            struct ht_mapping *mapping = &all->items[index];
+            *mapping = (struct ht_mapping){
+                .start = gone->base + gone->segments[i].vaddr + by,
+                .limit = gone->base + gone->segments[i].vaddr + gone->segments[i].size + by,
+                .offset = gone->segments[i].offset,
+                .bias = gone->base + by,
+                .path = gone->path,
+                .module = (uint32_t)module,
+                .identity = {.build_id.size = (uint8_t)gone->build_id_size,
+                             .segment_vaddr = gone->segments[i].vaddr,
+                             .segment_offset = gone->segments[i].offset,
+                             .segment_size = gone->segments[i].size},
+            };
+            memcpy(mapping->identity.build_id.bytes, gone->build_id, gone->build_id_size);
+        }
+    }
+}
+
+static void collect_all(struct collection *all)
+{
+    dl_iterate_phdr(collect, all);
+    collect_gone(all);
+}
+
 /* "start-end ..." in hexadecimal. */
 static bool parse_range(const char *line, uintptr_t *ret_start, uintptr_t *ret_end)
 {
@@ -173,11 +208,11 @@ static bool any_open(const struct ht_mappings *mappings)
 
 /* The loader has no name for the main program, and for others whatever dlopen() was given, relative
  * to a directory that may no longer be the current one. The kernel knows. It also tells the program
- * from the loader when it was started as `ld.so program`, which /proc/self/exe does not. */
+ * from the loader when it was started as `ld.so program`, which /proc/thread-self/exe does not. */
 static void complete_paths(struct ht_mappings *mappings)
 {
     char buffer[HT_PATH_MAX + 256];
-    int fd = any_open(mappings) ? ht_os_open_read("/proc/self/maps") : -ENOENT;
+    int fd = any_open(mappings) ? ht_os_open_read("/proc/thread-self/maps") : -ENOENT;
     if (fd >= 0) {
         size_t used = 0;
         ssize_t got;
@@ -197,7 +232,7 @@ static void complete_paths(struct ht_mappings *mappings)
         ht_os_close(fd);
     }
     if (mappings->count > 0 && is_open(&mappings->items[0]) &&
-        ht_os_read_link("/proc/self/exe", buffer, HT_PATH_MAX) > 0)
+        ht_os_read_link("/proc/thread-self/exe", buffer, HT_PATH_MAX) > 0)
         take_path(&mappings->items[0], buffer);
 }
 
@@ -218,7 +253,7 @@ static void sort_by_start(struct ht_mappings *mappings)
 int ht_mappings_load(struct ht_mappings *ret_mappings)
 {
     struct collection all = {0};
-    dl_iterate_phdr(collect, &all);
+    collect_all(&all);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         size_t items_room = all.items_needed + 8, text_room = all.text_needed + HT_PATH_MAX;
         size_t items_size = items_room * sizeof(struct ht_mapping);
@@ -230,7 +265,7 @@ int ht_mappings_load(struct ht_mappings *ret_mappings)
                                   .text = memory + size - text_room,
                                   .items_room = items_room,
                                   .text_room = text_room};
-        dl_iterate_phdr(collect, &all);
+        collect_all(&all);
         if (all.items_needed <= items_room && all.text_needed <= text_room) {
             *ret_mappings = (struct ht_mappings){.items = all.items,
                                                  .by_start = (void *)(memory + items_size),

@@ -61,14 +61,20 @@ __attribute__((weak)) void ht_record_attend(void)
     __atomic_store_n(&ht_record_attention, 0, __ATOMIC_RELAXED);
 }
 
-void ht_record_ask_attention(void)
+/* Gaps have no memory, so a new one may be drawn at any time. */
+void ht_record_redraw(void)
 {
     struct ht_thread *thread = &ht_thread;
-    __atomic_store_n(&ht_record_attention, 1, __ATOMIC_RELAXED);
     if (thread->busy == 0) { /* otherwise the next sample will do */
         thread->random = 0;
         thread->bytes_until_sample = 0;
     }
+}
+
+void ht_record_ask_attention(void)
+{
+    __atomic_store_n(&ht_record_attention, 1, __ATOMIC_RELAXED);
+    ht_record_redraw();
 }
 
 static void draw_gap(struct ht_thread *thread)
@@ -108,7 +114,7 @@ ht_interval_id ht_record_begin(size_t size)
         return begin_thread(thread, size);
     ht_interval_id id = (ht_interval_id)thread->gap_interval;
     draw_gap(thread);
-    return id;
+    return thread->gap_interval != 0 ? id : 0; /* switched off since: not this one */
 }
 
 /* ---- buffers for stacks: not on the program's stack, which may be small ---- */

@@ -30,6 +30,9 @@ bool ht_record_forget(const void *block, struct ht_live_block *ret_block);
 void ht_record_freed(const struct ht_live_block *block);
 void ht_record_restore(const void *block, const struct ht_live_block *was);
 
+/* The calling thread draws a new gap at its next allocation: it notices a new interval at once. Context: any. */
+void ht_record_redraw(void);
+
 /* Between these the calling thread's allocations are not sampled: our own calls into libc. They nest. */
 struct ht_record_pause {
     uint64_t bytes_until_sample;

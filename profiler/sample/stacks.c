@@ -25,7 +25,7 @@ struct site {
 
 /* `first_site` is atomic, the rest is written before the stack is published. */
 struct stack {
-    const struct stack *older; /* the one added before: the order ht_stacks_each() goes */
+    struct stack *older; /* the one added before: the order ht_stacks_each() goes */
     uint32_t first_site;
     uint32_t depth;
     uintptr_t pcs[];
@@ -139,7 +139,7 @@ static bool make_room(void)
     struct index *grown = new_index(old == NULL ? INDEX_FIRST : old->capacity * 2);
     if (grown == NULL)
         return old != NULL &&
-               stack_count < old->capacity - 1; /* fuller than we like, still correct */
+               stack_count < old->capacity / 8 * 7; /* longer probes, that still end */
     for (uint64_t i = 0; old != NULL && i < old->capacity; i++) {
         if (old->slots[i] != 0) {
             const struct stack *stack = slot_stack(old->slots[i]);
@@ -273,6 +273,18 @@ int ht_stacks_each(ht_stacks_visit *visit, void *context)
             r = show(site_at(id), stack->pcs, stack->depth, visit, context);
     }
     return r;
+}
+
+/* A stack that was changed is no longer found by its hash, nor by its old addresses: exactly so. */
+void ht_stacks_move(uintptr_t low, uintptr_t high, uintptr_t by)
+{
+    for (struct stack *stack = __atomic_load_n(&newest, __ATOMIC_ACQUIRE); stack != NULL;
+         stack = stack->older) {
+        for (uint32_t i = 0; i < stack->depth; i++) {
+            if (stack->pcs[i] - low < high - low)
+                __atomic_store_n(&stack->pcs[i], stack->pcs[i] + by, __ATOMIC_RELAXED);
+        }
+    }
 }
 
 uint64_t ht_stacks_count(void)

@@ -37,6 +37,10 @@ typedef int ht_stacks_visit(void *context, const struct ht_site_view *site);
  * meanwhile; a stack added during the walk may be missed. Context: any thread, one walk at a time. */
 int ht_stacks_each(ht_stacks_visit *visit, void *context);
 
+/* Adds `by` to every address in [low, high) of every stack: that code is gone, and what is sampled there from now on
+ * belongs to other stacks. One caller at a time (modules.c). */
+void ht_stacks_move(uintptr_t low, uintptr_t high, uintptr_t by);
+
 /* Distinct stacks. */
 uint64_t ht_stacks_count(void);
 

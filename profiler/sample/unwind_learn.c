@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "sample/frames.h"
+#include "sample/modules.h"
 #include "sample/unwind_library.h"
 #include "sample/unwind_symbols.h"
 #include "sys/lock.h"
@@ -152,6 +153,8 @@ static intptr_t take_lesson(void *argument)
     lesson->rule = ht_rules_find(ht_rules_current(), lesson->pc);
     if (lesson->rule.kind != HT_RULE_UNKNOWN)
         return 0;
+    if (ht_modules_note(lesson->pc))
+        ht_rules_clear(); /* a library went without dlclose: of the C library's own making */
     lesson->rule = learn(lesson->pc);
     /* Code of no module is not remembered: a JIT compiler may put other code there without a word. */
     struct dl_find_object module;
@@ -257,6 +260,7 @@ void ht_learn_unload_end(void)
     uint64_t signals;
     ht_os_block_signals(&signals);
     ht_lock_take(&learn_lock);
+    ht_modules_settle();
     ht_rules_clear();
     ht_rules_show();
     ht_lock_release(&learn_lock);

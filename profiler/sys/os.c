@@ -87,19 +87,27 @@ ssize_t ht_os_read_at(int fd, void *buffer, size_t size, uint64_t offset)
     return (ssize_t)done;
 }
 
-/* A write beyond RLIMIT_FSIZE raises SIGXFSZ in the writing thread, and by default that kills the program: keep
- * it blocked, and take back the one that we caused. */
-static void take_back_file_size_signal(void)
+/* A write beyond RLIMIT_FSIZE raises SIGXFSZ in the writing thread, one to a pipe that nobody reads SIGPIPE, and by
+ * default they kill the program: they are blocked, and the one that we caused is taken back. */
+static void take_back_signal(int signal)
 {
-    uint64_t set = UINT64_C(1) << (SIGXFSZ - 1);
+    uint64_t set = UINT64_C(1) << (signal - 1);
     struct timespec now = {0, 0};
     CALL(rt_sigtimedwait, &set, 0, &now, SIGNAL_SET_SIZE, 0, 0);
+}
+
+static bool is_pending(int signal)
+{
+    uint64_t pending = 0;
+    CALL(rt_sigpending, &pending, SIGNAL_SET_SIZE, 0, 0, 0, 0);
+    return pending >> (signal - 1) & 1;
 }
 
 int ht_os_write_all(int fd, const void *buffer, size_t size)
 {
     uint64_t old;
     ht_os_block_signals(&old);
+    bool was_pending = is_pending(SIGXFSZ) || is_pending(SIGPIPE);
     int result = 0;
     size_t done = 0;
     while (done < size && result == 0) {
@@ -113,8 +121,8 @@ int ht_os_write_all(int fd, const void *buffer, size_t size)
         else
             done += (size_t)r;
     }
-    if (result == -EFBIG)
-        take_back_file_size_signal();
+    if ((result == -EFBIG || result == -EPIPE) && !was_pending)
+        take_back_signal(result == -EFBIG ? SIGXFSZ : SIGPIPE);
     ht_os_restore_signals(&old);
     return result;
 }

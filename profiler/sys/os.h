@@ -33,7 +33,8 @@ void ht_os_close(int fd);
 ssize_t ht_os_read(int fd, void *buffer, size_t size);
 /* Up to `size` bytes from `offset`; fewer only at the end of the file. */
 ssize_t ht_os_read_at(int fd, void *buffer, size_t size, uint64_t offset);
-/* All of it: 0 or -errno. A file size limit gives -EFBIG, never a SIGXFSZ for the program. */
+/* All of it: 0 or -errno. A file size limit gives -EFBIG, a pipe without a reader -EPIPE, and the program gets
+ * neither SIGXFSZ nor SIGPIPE. Waits where the descriptor does, with signals blocked. */
 int ht_os_write_all(int fd, const void *buffer, size_t size);
 int ht_os_unlink(const char *path);
 /* -EEXIST when `to` is there already. */

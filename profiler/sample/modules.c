@@ -1,0 +1,167 @@
+#include "sample/modules.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+
+#include "sample/stacks.h"
+#include "sys/arena.h"
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+/* Addresses of what is gone begin here, where no processor has user memory. */
+#define GONE_FIRST (UINT64_C(1) << 60)
+#define GONE_ALIGN (UINT64_C(2) << 20)
+
+#define HEADERS_MAX 64
+
+static struct ht_module *newest;
+static uintptr_t next_gone = GONE_FIRST;
+
+const struct ht_module *ht_modules_newest(void)
+{
+    return __atomic_load_n(&newest, __ATOMIC_ACQUIRE);
+}
+
+static bool is_same(const struct ht_module *module, const struct dl_find_object *found)
+{
+    return module->start == (uintptr_t)found->dlfo_map_start &&
+           module->end == (uintptr_t)found->dlfo_map_end &&
+           module->link_map == found->dlfo_link_map && module->frame_table == found->dlfo_eh_frame;
+}
+
+static bool is_loaded(const struct ht_module *module)
+{
+    struct dl_find_object found;
+    return _dl_find_object((void *)module->start, &found) == 0 && is_same(module, &found);
+}
+
+/* ---- what a module says of itself, while it is there ---- */
+
+static bool can_read(uintptr_t address, size_t size)
+{
+    for (uintptr_t page = ht_round_down(address, HT_PAGE); page < address + size; page += HT_PAGE) {
+        if (!ht_os_readable(page))
+            return false;
+    }
+    return size > 0;
+}
+
+/* The description of a NT_GNU_BUILD_ID note, if it is among these. */
+static void find_build_id(struct ht_module *module, uintptr_t notes, size_t size)
+{
+    size_t at = 0;
+    if (size > HT_PAGE || !can_read(notes, size))
+        return;
+    while (at + sizeof(ElfW(Nhdr)) <= size) {
+        const ElfW(Nhdr) *note = (const void *)(notes + at);
+        size_t name = at + sizeof(*note), text = name + ht_round_up(note->n_namesz, 4);
+        size_t end = text + ht_round_up(note->n_descsz, 4);
+        if (end > size || end < at)
+            return;
+        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+            memcmp((const void *)(notes + name), "GNU", 4) == 0) {
+            module->build_id_size = (unsigned)ht_min(note->n_descsz, sizeof(module->build_id));
+            memcpy(module->build_id, (const void *)(notes + text), module->build_id_size);
+            return;
+        }
+        at = end;
+    }
+}
+
+/* From the ELF header, which every linker puts at the start of the first segment. */
+static void read_headers(struct ht_module *module)
+{
+    const ElfW(Ehdr) *header = (const void *)module->start;
+    if (!can_read(module->start, sizeof(*header)) ||
+        memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phnum > HEADERS_MAX ||
+        header->e_phentsize != sizeof(ElfW(Phdr)) ||
+        !can_read(module->start + header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))))
+        return;
+    const ElfW(Phdr) *headers = (const void *)(module->start + header->e_phoff);
+    for (unsigned i = 0; i < header->e_phnum; i++) {
+        const ElfW(Phdr) *segment = &headers[i];
+        if (segment->p_type == PT_NOTE && module->build_id_size == 0)
+            find_build_id(module, module->base + segment->p_vaddr, segment->p_memsz);
+        if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X) ||
+            module->segment_count == HT_MODULE_SEGMENTS)
+            continue;
+        unsigned n = module->segment_count++;
+        module->segments[n].vaddr = segment->p_vaddr;
+        module->segments[n].offset = segment->p_offset;
+        module->segments[n].size = segment->p_memsz;
+    }
+}
+
+static struct ht_module *new_module(const struct dl_find_object *found)
+{
+    static char directory[HT_PATH_MAX]; /* the learn lock guards it, and the stack is small */
+    const char *name = found->dlfo_link_map->l_name;
+    directory[0] = 0;
+    if (name[0] != 0 && name[0] != '/' &&
+        ht_os_current_directory(directory, sizeof(directory) - 1) == 0)
+        strcat(directory, "/");
+    size_t prefix = strlen(directory), length = strnlen(name, HT_PATH_MAX);
+    struct ht_module *module = ht_arena_alloc(sizeof(*module) + prefix + length + 1);
+    if (module == NULL)
+        return NULL;
+    memcpy(module->path, directory, prefix);
+    memcpy(module->path + prefix, name, length);
+    module->start = (uintptr_t)found->dlfo_map_start;
+    module->end = (uintptr_t)found->dlfo_map_end;
+    module->base = found->dlfo_link_map->l_addr;
+    module->link_map = found->dlfo_link_map;
+    module->frame_table = found->dlfo_eh_frame;
+    read_headers(module);
+    return module;
+}
+
+/* ---- coming and going ---- */
+
+static void move_away(struct ht_module *module)
+{
+    uintptr_t by = next_gone - ht_round_down(module->start, GONE_ALIGN);
+    next_gone += ht_round_up(module->end - module->start, GONE_ALIGN) + GONE_ALIGN;
+    ht_stacks_move(module->start, module->end, by);
+    __atomic_store_n(&module->moved_by, by, __ATOMIC_RELEASE);
+}
+
+void ht_modules_settle(void)
+{
+    for (struct ht_module *module = newest; module != NULL; module = module->older) {
+        if (module->moved_by == 0 && !is_loaded(module))
+            move_away(module);
+    }
+}
+
+bool ht_modules_note(uintptr_t pc)
+{
+    static const struct ht_module
+        *last; /* loaded when it was noted; gone ones are told by moved_by */
+    struct dl_find_object found;
+    if (_dl_find_object((void *)pc, &found) != 0 ||
+        (last != NULL && last->moved_by == 0 && is_same(last, &found)))
+        return false;
+    bool replaced = false;
+    for (struct ht_module *module = newest; module != NULL; module = module->older) {
+        if (module->moved_by != 0)
+            continue;
+        if (is_same(module, &found)) {
+            last = module;
+            return false;
+        }
+        replaced |= module->start < (uintptr_t)found.dlfo_map_end &&
+                    (uintptr_t)found.dlfo_map_start < module->end;
+    }
+    if (replaced)
+        ht_modules_settle();
+    struct ht_module *module = new_module(&found);
+    if (module != NULL) {
+        module->older = newest;
+        __atomic_store_n(&newest, module, __ATOMIC_RELEASE);
+        last = module;
+    }
+    return replaced;
+}
