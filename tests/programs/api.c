@@ -1,5 +1,6 @@
-/* api.c: uses every function of heaptap.h. `api DIRECTORY` writes profiles there and prints what it found, one
- * `name value` a line; tests/whole/test_api.py knows what is right. Compiled as C and, by api.cc, as C++. */
+/* api.c: uses every function of heaptap.h. `api DIRECTORY [MS]` writes profiles there and prints what it found,
+ * one `name value` a line; tests/whole/test_api.py knows what is right. MS is the time that the last part, with
+ * four threads at once, takes. Compiled as C and, by api.cc, as C++. */
 #include "truth.h"
 
 #include <heaptap.h>
@@ -162,6 +163,7 @@ static void change_interval(const char *directory)
 }
 
 static const char *shared_directory;
+static unsigned pause_micros;
 
 static void *snapshot_often(void *argument)
 {
@@ -175,6 +177,7 @@ static void *snapshot_often(void *argument)
         if (r != 0)
             die("%s: %d", name, r);
         free(site_stopped());
+        usleep(pause_micros);
     }
     return NULL;
 }
@@ -196,6 +199,7 @@ int main(int argc, char **argv)
     if (argc < 2)
         die("usage: api DIRECTORY");
     const char *directory = argv[1];
+    pause_micros = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) * 200 : 0;
     say("version %s\n", heaptap_version());
     tell("set_interval", heaptap_set_interval(1));
     tell("start.running", heaptap_start());

@@ -81,6 +81,7 @@ class Test:
         self.complaints = []
         self.directory = tempfile.mkdtemp(prefix='heaptap-test-')
         self.output = self.path('profiles')
+        self.outputs = 0
         os.mkdir(self.output)
         self.started = []
 
@@ -204,7 +205,8 @@ class Test:
 
     def new_output(self, name):
         """A second directory for profiles, when one test runs several programs."""
-        self.output = self.path('profiles-' + name)
+        self.outputs += 1
+        self.output = self.path('profiles-%d-%s' % (self.outputs, name))
         os.mkdir(self.output)
 
     def cleanup(self):
@@ -234,6 +236,13 @@ def kill_group(process):
 
 def stderr_tail(err):
     return '\n'.join((err or b'').decode('utf-8', 'replace').splitlines()[-8:])
+
+
+def takes_signal(pid, number):
+    """Whether a process has a handler for a signal."""
+    with open('/proc/%d/status' % pid) as file:
+        caught = re.search(r'^SigCgt:\s*(\w+)', file.read(), re.M)
+    return bool(caught and int(caught.group(1), 16) >> (number - 1) & 1)
 
 
 def wait_until(condition, timeout=20):

@@ -332,11 +332,16 @@ class Profile:
         found = []
         if [f.id for f in self.functions] != list(range(1, len(self.functions) + 1)):
             found.append('function ids are not 1..N in order')
+        # Two libraries may have functions of one name; one has each once.
+        mappings = {}
+        for l in self.locations:
+            for id, _ in l.lines:
+                mappings.setdefault(id, set()).add(l.mapping_id)
         seen = set()
         for f in self.functions:
             if not f.name:
                 found.append('function %d has no name' % f.id)
-            key = (f.name, f.system_name, f.filename, f.start_line)
+            key = (f.name, f.system_name, f.filename, f.start_line, min(mappings.get(f.id, {0})))
             if key in seen:
                 found.append('function %r is there twice' % (key,))
             seen.add(key)

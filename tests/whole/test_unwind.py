@@ -151,5 +151,16 @@ def signal_frames(t):
             ['site_in_handler', 'on_fault', 'fault_at_entry', 'site_faulting', 'main'], 'the stack')
 
 
+@test
+def last_call(t):
+    """A call that never returns, at the very end of a function, belongs to that function."""
+    result = t.run_preloaded([program('last_call')], check_unwind=1)
+    profile = t.only_profile(period=1)
+    check_exact(t, profile, truth(result.text))
+    check_stacks(t, [profile], 1)
+    names = next((s.names for s in profile.samples if 'site_never_returns' in s.names), ())
+    t.equal(names[:4], ('site_never_returns', 'allocate_and_exit', 'ends_with_a_call', 'main'), 'the stack')
+
+
 if __name__ == '__main__':
     main()
