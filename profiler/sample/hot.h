@@ -15,8 +15,8 @@ struct ht_thread {
     uint64_t random;             /* xorshift state; 0: this thread has not sampled yet */
     uintptr_t stack_low; /* readable pages of the thread's own stack, [low, high); see unwind.c */
     uintptr_t stack_high;
-    uint32_t
-        gap_interval; /* id of the interval the gap was drawn with (sampler.h); 0: sampling is off */
+    uint32_t borrows;      /* allocations that took the slow path */
+    uint32_t gap_interval; /* id of the interval the gap was drawn with (sampler.h); 0: off */
     uint32_t
         busy; /* inside the profiler: what a signal handler allocates meanwhile is not sampled */
 };
