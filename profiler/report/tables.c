@@ -22,6 +22,15 @@ static uint64_t in_use(uint64_t came, uint64_t went)
     return came > went ? came - went : 0;
 }
 
+/* From the exact sums: the rounded ones of a block that stands for 1.3 would give a size that no block of the bucket
+ * has. */
+static int64_t mean_size(const struct ht_site_view *site)
+{
+    double bytes = (double)site->alloc_bytes / (1 << HT_BYTES_SHIFT);
+    double objects = (double)site->alloc_objects / (1 << HT_OBJECTS_SHIFT);
+    return (int64_t)(bytes / objects + 0.5);
+}
+
 static int show(void *context, const struct ht_site_view *site)
 {
     struct walk *walk = context;
@@ -40,7 +49,7 @@ static int show(void *context, const struct ht_site_view *site)
     };
     if (sample.alloc_objects == 0 || sample.alloc_bytes == 0)
         return 0;
-    sample.block_bytes = (sample.alloc_bytes + sample.alloc_objects / 2) / sample.alloc_objects;
+    sample.block_bytes = mean_size(site);
     return walk->visit(walk->context, &sample);
 }
 
