@@ -11,8 +11,9 @@ need_go
 
 echo "building heaptap"
 mkdir -p build
-[ -f build/build.ninja ] || quietly build/quickstart.log meson setup build --buildtype=release
-quietly build/quickstart.log meson compile -C build
+[ -f build/build.ninja ] || quietly build/quickstart.log meson setup build
+quietly build/quickstart.log meson compile -C build \
+    profiler/heaptap:shared_library tools/heaptap:executable
 
 directory=build/quickstart
 rm -rf "$directory"

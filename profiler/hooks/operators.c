@@ -1,10 +1,9 @@
 /* operators.c: C++ operator new and delete.
  *
  * libstdc++'s and libc++'s operators call malloc and free, which are hooked: then these only pass through. An
- * allocator that brings its own operators (jemalloc, mimalloc, tcmalloc) does not, and is counted here; what
- * tells them apart is whether operator new comes from the object that malloc comes from. new_handler, bad_alloc
- * and the nothrow forms are the real operator's: it is called, not imitated, and an exception passes through our
- * frame. Deletes always look, since looking twice does no harm.
+ * allocator that brings its own operators (jemalloc, mimalloc, tcmalloc) does not always, and is counted here.
+ * new_handler, bad_alloc and the nothrow forms are the real operator's: it is called, not imitated, and an exception
+ * passes through our frame. Deletes always look, since looking twice does no harm.
  *
  * In a C program whose plugin brings the C++ library along there is no next operator in the global scope: then it
  * is looked for from the caller's object. */
@@ -49,25 +48,7 @@ typedef const void *nothrow; /* const std::nothrow_t & */
     X(_ZdaPvSt11align_val_tRKSt9nothrow_t, (void *block, alignment align, nothrow tag),            \
       (block, align, tag))
 
-/* True when the operators underneath do not call malloc. Settled by the first look-up. */
-static bool counts_here;
-
 /* ---- finding them ---- */
-
-static void *object_of(const void *address)
-{
-    Dl_info info;
-    return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
-}
-
-static void settle_counting(void)
-{
-    ht_next_resolve();
-    void *operator_new = dlsym(RTLD_NEXT, "_Znwm");
-    void *allocator;
-    memcpy(&allocator, &ht_next.malloc, sizeof(allocator));
-    counts_here = operator_new != NULL && object_of(operator_new) == object_of(allocator);
-}
 
 /* The operator that the caller's object would have found without us: its own dependencies are searched. The C++
  * library is pinned, so that the pointer stays good when the plugin that brought it goes. */
@@ -91,7 +72,6 @@ static void *find_operator(const char *name, const void *caller)
 {
     int saved = errno;
     struct ht_record_pause pause = ht_record_pause();
-    settle_counting();
     void *symbol = dlsym(RTLD_NEXT, name);
     if (symbol == NULL)
         symbol = find_from(name, caller);
@@ -111,20 +91,41 @@ static void *new_without_library(size_t size)
     return block;
 }
 
-#define UNPACK(...) __VA_ARGS__
+static void count_afterwards(const void *block, size_t size, const struct ht_frame *caller)
+{
+    if (!ht_hot_alloc(size))
+        return;
+    ht_interval_id interval = ht_record_begin(size);
+    if (interval != 0 && block != NULL)
+        ht_record_block(block, size, interval, caller);
+}
 
+/* The first call tells who counts: if the real operator comes back to a hook (libstdc++'s calls malloc; jemalloc's
+ * aligned ones call aligned_alloc), the hook has counted it; if it does not, this one does from now on. Nothing is
+ * settled by a call that throws, or of no size. */
 #define DEFINE_NEW(name, parameters, arguments)                                                    \
     HT_EXPORT void *name parameters;                                                               \
     static void *first_##name parameters;                                                          \
     static void *(*next_##name)parameters = first_##name;                                          \
+    static bool counts_##name;                                                                     \
                                                                                                    \
     HT_IN_STACKS static void *first_##name parameters                                              \
     {                                                                                              \
-        void *symbol = find_operator(#name, __builtin_return_address(0));                          \
+        struct ht_frame caller = HT_ARCH_CALLER_FRAME();                                           \
+        void *symbol = find_operator(#name, (void *)caller.pc);                                    \
+        void *(*found)parameters;                                                                  \
         if (symbol == NULL)                                                                        \
             return new_without_library(size);                                                      \
-        memcpy(&next_##name, &symbol, sizeof(symbol));                                             \
-        return name arguments;                                                                     \
+        memcpy(&found, &symbol, sizeof(found));                                                    \
+        struct ht_hot_mark mark = ht_hot_mark();                                                   \
+        void *block = found arguments;                                                             \
+        if (size != 0) {                                                                           \
+            counts_##name = !ht_hot_has_moved(mark);                                               \
+            next_##name = found;                                                                   \
+        }                                                                                          \
+        if (counts_##name)                                                                         \
+            count_afterwards(block, size, &caller);                                                \
+        return block;                                                                              \
     }                                                                                              \
                                                                                                    \
     HT_IN_STACKS static void *slow_##name parameters                                               \
@@ -139,7 +140,7 @@ static void *new_without_library(size_t size)
                                                                                                    \
     void *name parameters                                                                          \
     {                                                                                              \
-        if (HT_UNLIKELY(counts_here) && HT_UNLIKELY(ht_hot_alloc(size)))                           \
+        if (HT_UNLIKELY(counts_##name) && HT_UNLIKELY(ht_hot_alloc(size)))                         \
             return slow_##name arguments;                                                          \
         return next_##name arguments;                                                              \
     }

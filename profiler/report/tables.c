@@ -3,40 +3,14 @@
 #include "report/tables.h"
 #include "sample/sampler.h"
 #include "sample/stacks.h"
-#include "sample/frames.h"
 #include "sys/os.h"
 
 #include "sys/poison.h"
 
-/* The bounds of HT_IN_STACKS, made by the linker. */
-extern HT_HIDDEN const char __start_heaptap_frames[], __stop_heaptap_frames[];
-
 struct walk {
     ht_sample_visit *visit;
     void *context;
-    uintptr_t pcs[HT_DEPTH_MAX + 1];
 };
-
-static bool is_ours(uintptr_t pc)
-{
-    return pc >= (uintptr_t)__start_heaptap_frames && pc < (uintptr_t)__stop_heaptap_frames;
-}
-
-/* The stack without frames of ours; the very same array when there are none. */
-static const uintptr_t *without_ours(struct walk *walk, const struct ht_site_view *site,
-                                     unsigned *ret_depth)
-{
-    unsigned kept = 0;
-    *ret_depth = site->depth;
-    for (unsigned i = 0; i < site->depth; i++) {
-        if (!is_ours(site->pcs[i]))
-            walk->pcs[kept++] = site->pcs[i];
-    }
-    if (kept == site->depth || kept == 0)
-        return site->pcs;
-    *ret_depth = kept;
-    return walk->pcs;
-}
 
 static int64_t rounded(uint64_t fixed, unsigned shift)
 {
@@ -48,6 +22,15 @@ static uint64_t in_use(uint64_t came, uint64_t went)
     return came > went ? came - went : 0;
 }
 
+/* From the exact sums: the rounded ones of a block that stands for 1.3 would give a size that no block of the bucket
+ * has. */
+static int64_t mean_size(const struct ht_site_view *site)
+{
+    double bytes = (double)site->alloc_bytes / (1 << HT_BYTES_SHIFT);
+    double objects = (double)site->alloc_objects / (1 << HT_OBJECTS_SHIFT);
+    return (int64_t)(bytes / objects + 0.5);
+}
+
 static int show(void *context, const struct ht_site_view *site)
 {
     struct walk *walk = context;
@@ -57,6 +40,8 @@ static int show(void *context, const struct ht_site_view *site)
     if (objects == 0 || bytes == 0)
         objects = bytes = 0;
     struct ht_sample sample = {
+        .pcs = site->pcs,
+        .depth = site->depth,
         .alloc_objects = rounded(site->alloc_objects, HT_OBJECTS_SHIFT),
         .alloc_bytes = rounded(site->alloc_bytes, HT_BYTES_SHIFT),
         .inuse_objects = rounded(objects, HT_OBJECTS_SHIFT),
@@ -64,8 +49,7 @@ static int show(void *context, const struct ht_site_view *site)
     };
     if (sample.alloc_objects == 0 || sample.alloc_bytes == 0)
         return 0;
-    sample.pcs = without_ours(walk, site, &sample.depth);
-    sample.block_bytes = (sample.alloc_bytes + sample.alloc_objects / 2) / sample.alloc_objects;
+    sample.block_bytes = mean_size(site);
     return walk->visit(walk->context, &sample);
 }
 

@@ -7,7 +7,7 @@
 
 #include "report/snapshot.h"
 
-/* Without comments. Its each_sample needs 9 KiB of stack. Context: dump. */
+/* Without comments. Context: dump. */
 void ht_snapshot_of_tables(struct ht_snapshot *ret_snapshot);
 
 #endif

@@ -15,6 +15,16 @@ enum {
     HT_PC_SPECIAL_END = 16,
 };
 
+/* Code of ours that may be on the stack while the program's code runs (HT_IN_STACKS); its frames are left out. The
+ * linker makes the bounds; unit tests, without hooks, have none. */
+extern HT_HIDDEN const char __start_heaptap_frames[] __attribute__((weak));
+extern HT_HIDDEN const char __stop_heaptap_frames[] __attribute__((weak));
+
+static inline bool ht_frames_are_ours(uintptr_t pc)
+{
+    return pc >= (uintptr_t)__start_heaptap_frames && pc < (uintptr_t)__stop_heaptap_frames;
+}
+
 /* A depth that HEAPTAP_DEPTH may ask for. */
 #define HT_DEPTH_MAX 1024u
 

@@ -15,8 +15,8 @@ struct ht_thread {
     uint64_t random;             /* xorshift state; 0: this thread has not sampled yet */
     uintptr_t stack_low; /* readable pages of the thread's own stack, [low, high); see unwind.c */
     uintptr_t stack_high;
-    uint32_t
-        gap_interval; /* id of the interval the gap was drawn with (sampler.h); 0: sampling is off */
+    uint32_t borrows;      /* allocations that took the slow path */
+    uint32_t gap_interval; /* id of the interval the gap was drawn with (sampler.h); 0: off */
     uint32_t
         busy; /* inside the profiler: what a signal handler allocates meanwhile is not sampled */
 };
@@ -36,6 +36,23 @@ static inline bool ht_hot_alloc(size_t size)
     bool borrow;
     __asm__("subq %2, %0" : "+m"(ht_thread.bytes_until_sample), "=@ccc"(borrow) : "r"(size));
     return borrow;
+}
+
+/* Whether a hook has counted something in this thread since the mark. */
+struct ht_hot_mark {
+    uint64_t bytes_until_sample;
+    uint32_t borrows;
+};
+
+static inline struct ht_hot_mark ht_hot_mark(void)
+{
+    return (struct ht_hot_mark){ht_thread.bytes_until_sample, ht_thread.borrows};
+}
+
+static inline bool ht_hot_has_moved(struct ht_hot_mark mark)
+{
+    return ht_thread.bytes_until_sample != mark.bytes_until_sample ||
+           ht_thread.borrows != mark.borrows;
 }
 
 /* One byte for each 4 KiB page of the address space, modulo 64 GiB: how many live sampled blocks start in it,

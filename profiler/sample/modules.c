@@ -20,6 +20,10 @@
 static struct ht_module *newest;
 static uintptr_t next_gone = GONE_FIRST;
 
+/* What was made for a library that turned out to be known; the next one uses it. */
+static struct ht_module *spare;
+static size_t spare_size;
+
 const struct ht_module *ht_modules_newest(void)
 {
     return __atomic_load_n(&newest, __ATOMIC_ACQUIRE);
@@ -104,9 +108,16 @@ static struct ht_module *new_module(const struct dl_find_object *found)
         ht_os_current_directory(directory, sizeof(directory) - 1) == 0)
         strcat(directory, "/");
     size_t prefix = strlen(directory), length = strnlen(name, HT_PATH_MAX);
-    struct ht_module *module = ht_arena_alloc(sizeof(*module) + prefix + length + 1);
+    size_t size = sizeof(struct ht_module) + prefix + length + 1;
+    struct ht_module *module = spare;
+    spare = NULL;
+    if (module == NULL || spare_size < size) {
+        spare_size = size;
+        module = ht_arena_alloc(size);
+    }
     if (module == NULL)
         return NULL;
+    memset(module, 0, size);
     memcpy(module->path, directory, prefix);
     memcpy(module->path + prefix, name, length);
     module->start = (uintptr_t)found->dlfo_map_start;
@@ -119,6 +130,34 @@ static struct ht_module *new_module(const struct dl_find_object *found)
 }
 
 /* ---- coming and going ---- */
+
+static bool is_same_file(const struct ht_module *a, const struct ht_module *b)
+{
+    return a->end - a->start == b->end - b->start && a->segment_count == b->segment_count &&
+           memcmp(a->segments, b->segments, sizeof(a->segments)) == 0 &&
+           a->build_id_size == b->build_id_size &&
+           memcmp(a->build_id, b->build_id, a->build_id_size) == 0 && strcmp(a->path, b->path) == 0;
+}
+
+static struct ht_module *find_gone(const struct ht_module *like)
+{
+    struct ht_module *module = newest;
+    while (module != NULL && (module->moved_by == 0 || !is_same_file(module, like)))
+        module = module->older;
+    return module;
+}
+
+static void come_back(struct ht_module *gone, const struct ht_module *now)
+{
+    uintptr_t was = gone->start + gone->moved_by;
+    ht_stacks_move(was, was + (gone->end - gone->start), now->start - was);
+    __atomic_store_n(&gone->moved_by, 0, __ATOMIC_RELEASE);
+    gone->start = now->start;
+    gone->end = now->end;
+    gone->base = now->base;
+    gone->link_map = now->link_map;
+    gone->frame_table = now->frame_table;
+}
 
 static void move_away(struct ht_module *module)
 {
@@ -158,10 +197,17 @@ bool ht_modules_note(uintptr_t pc)
     if (replaced)
         ht_modules_settle();
     struct ht_module *module = new_module(&found);
-    if (module != NULL) {
+    if (module == NULL)
+        return replaced;
+    struct ht_module *back = find_gone(module);
+    if (back != NULL) {
+        come_back(back, module);
+        spare = module;
+        module = back;
+    } else {
         module->older = newest;
         __atomic_store_n(&newest, module, __ATOMIC_RELEASE);
-        last = module;
     }
+    last = module;
     return replaced;
 }

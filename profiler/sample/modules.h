@@ -3,7 +3,8 @@
  * A library that is unloaded takes its addresses with it, and another may be loaded over them. So each is remembered
  * when the first of its pcs is learnt, and when it goes, its addresses in all stacks are moved to a range of their own,
  * far outside of any memory: the profile shows them in a mapping of the library that was, and code that comes to the
- * old addresses makes new stacks. Nothing of the library itself is needed afterwards.
+ * old addresses makes new stacks. If the same library comes back, its addresses are moved to where it is now, and its
+ * stacks go on; so a plugin that is loaded a thousand times costs what one costs.
  *
  * Functions that change something are called under the learn lock. */
 #ifndef HT_SAMPLE_MODULES_H
@@ -37,7 +38,7 @@ bool ht_modules_note(uintptr_t pc);
 /* After an unloading: moves the addresses of all modules that are no longer there. */
 void ht_modules_settle(void);
 
-/* The youngest module, gone or not; go on by `older`. Entries never change but for moved_by. Context: dump. */
+/* The youngest module, gone or not; go on by `older`. Read under ht_modules_fork_...  */
 const struct ht_module *ht_modules_newest(void);
 
 #endif

@@ -101,6 +101,7 @@ static ht_interval_id begin_thread(struct ht_thread *thread, size_t size)
 ht_interval_id ht_record_begin(size_t size)
 {
     struct ht_thread *thread = &ht_thread;
+    thread->borrows++;
     if (HT_UNLIKELY(thread->busy)) {
         thread->bytes_until_sample = HT_HOT_PARKED;
         return 0;

@@ -275,16 +275,35 @@ int ht_stacks_each(ht_stacks_visit *visit, void *context)
     return r;
 }
 
-/* A stack that was changed is no longer found by its hash, nor by its old addresses: exactly so. */
+/* The lock is held. A stack that was changed is found by its new addresses only, in a new index; without memory for
+ * one it is not found any more, and a second stack like it may be made. */
+static void index_again(void)
+{
+    struct index *old = current_index;
+    struct index *fresh = new_index(old->capacity);
+    if (fresh == NULL)
+        return;
+    for (const struct stack *stack = newest; stack != NULL; stack = stack->older)
+        put(fresh, hash_of(stack->pcs, stack->depth), stack);
+    __atomic_store_n(&current_index, fresh, __ATOMIC_RELEASE);
+    ht_arena_retire(old->slots, old->capacity * sizeof(*old->slots));
+}
+
 void ht_stacks_move(uintptr_t low, uintptr_t high, uintptr_t by)
 {
-    for (struct stack *stack = __atomic_load_n(&newest, __ATOMIC_ACQUIRE); stack != NULL;
-         stack = stack->older) {
+    bool changed = false;
+    ht_lock_take(&stacks_lock);
+    for (struct stack *stack = newest; stack != NULL; stack = stack->older) {
         for (uint32_t i = 0; i < stack->depth; i++) {
-            if (stack->pcs[i] - low < high - low)
+            if (stack->pcs[i] - low < high - low) {
                 __atomic_store_n(&stack->pcs[i], stack->pcs[i] + by, __ATOMIC_RELAXED);
+                changed = true;
+            }
         }
     }
+    if (changed)
+        index_again();
+    ht_lock_release(&stacks_lock);
 }
 
 uint64_t ht_stacks_count(void)

@@ -38,7 +38,7 @@ typedef int ht_stacks_visit(void *context, const struct ht_site_view *site);
 int ht_stacks_each(ht_stacks_visit *visit, void *context);
 
 /* Adds `by` to every address in [low, high) of every stack: that code is gone, and what is sampled there from now on
- * belongs to other stacks. One caller at a time (modules.c). */
+ * belongs to other stacks. Takes the lock; a walk that goes on meanwhile may see either. */
 void ht_stacks_move(uintptr_t low, uintptr_t high, uintptr_t by);
 
 /* Distinct stacks. */

@@ -188,10 +188,11 @@ static unsigned walk(const struct ht_frame *from, uintptr_t *pcs, unsigned depth
     struct span span = span_of(at.sp);
     unsigned depth = 0;
     for (;;) {
-        pcs[depth++] = at.lookup;
         struct ht_rule rule = ht_rules_find(rules, at.lookup);
         if (HT_UNLIKELY(rule.kind == HT_RULE_UNKNOWN))
             rule = ht_learn_rule(at.lookup);
+        pcs[depth] = at.lookup;
+        depth += !rule.hidden;
         if (HT_UNLIKELY(rule.kind == HT_RULE_END))
             return depth;
         if (HT_UNLIKELY(rule.kind == HT_RULE_OTHER))
@@ -205,7 +206,7 @@ unsigned ht_unwind_walk(const struct ht_frame *from, uintptr_t *pcs, unsigned de
 {
     if (HT_UNLIKELY(!ht_learn_is_ready())) {
         pcs[0] = from->pc - 1;
-        return cut(pcs, 1);
+        return cut(pcs, ht_frames_are_ours(pcs[0]) ? 0 : 1);
     }
     unsigned depth = walk(from, pcs, depth_max);
     if (HT_UNLIKELY(ht_unwind_check_is_on()))

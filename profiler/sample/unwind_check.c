@@ -39,7 +39,7 @@ static _Unwind_Reason_Code compare_frame(struct _Unwind_Context *context, void *
         pc--;
     if (!comparison->inside && pc == comparison->pcs[0])
         comparison->inside = true;
-    if (!comparison->inside)
+    if (!comparison->inside || ht_frames_are_ours(pc))
         return _URC_NO_REASON;
     if (comparison->matched == comparison->depth)
         comparison->differs = true; /* we ended before they did */

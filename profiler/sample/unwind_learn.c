@@ -83,7 +83,7 @@ static struct ht_rule read_rule(unw_cursor_t *cursor)
     int64_t cfa_offset = cfa.kind == HT_SYMBOL_MEMORY ? cfa.slot : cfa.offset;
     int64_t deref_offset = cfa.kind == HT_SYMBOL_MEMORY ? cfa.offset : 0;
     if (rule.kind == HT_RULE_OTHER || !same_base(pc_slot, cfa) ||
-        pc_slot.offset != cfa.offset - 8 || !fits(cfa_offset, 26) || !fits(deref_offset, 16))
+        pc_slot.offset != cfa.offset - 8 || !fits(cfa_offset, 25) || !fits(deref_offset, 16))
         return other;
     rule.cfa_offset = cfa_offset;
     rule.deref_offset = deref_offset;
@@ -156,6 +156,7 @@ static intptr_t take_lesson(void *argument)
     if (ht_modules_note(lesson->pc))
         ht_rules_clear(); /* a library went without dlclose: of the C library's own making */
     lesson->rule = learn(lesson->pc);
+    lesson->rule.hidden = ht_frames_are_ours(lesson->pc);
     /* Code of no module is not remembered: a JIT compiler may put other code there without a word. */
     struct dl_find_object module;
     if (_dl_find_object((void *)lesson->pc, &module) == 0)
@@ -209,7 +210,8 @@ static intptr_t walk_whole(void *argument)
             r = -1;
             break;
         }
-        walk->pcs[depth++] = interrupted ? pc : pc - 1;
+        if (!ht_frames_are_ours(pc - 1))
+            walk->pcs[depth++] = interrupted ? pc : pc - 1;
     }
     if (depth == 0)
         walk->pcs[depth++] = walk->from->pc - 1;

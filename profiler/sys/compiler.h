@@ -19,7 +19,7 @@
 #define HT_COLD __attribute__((cold, noinline))
 
 /* Functions of ours that may be on the stack while the program's code runs (a new_handler, a destructor of a library
- * that is closed) lie together, so that report/ can leave their frames out. */
+ * that is closed) lie together, so that a walk can leave their frames out. */
 #define HT_IN_STACKS __attribute__((section("heaptap_frames"), noinline))
 
 #define HT_PRINTF(text, first) __attribute__((format(printf, text, first)))

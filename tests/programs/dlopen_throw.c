@@ -30,9 +30,9 @@ int main(int argc, char **argv)
     void *library = dlopen(argc > 1 ? argv[1] : "libthrowing.so", RTLD_NOW);
     if (!library)
         die("%s", dlerror());
-    static const char *const functions[] = {"throw_and_catch", "throw_deep",     "absurd_new",
-                                            "absurd_array",    "absurd_nothrow", "absurd_aligned",
-                                            "handler_is_called", "handler_frees", "rethrow"};
+    static const char *const functions[] = {"throw_and_catch",   "throw_deep",     "absurd_new",
+                                            "absurd_array",      "absurd_nothrow", "absurd_aligned",
+                                            "handler_is_called", "handler_frees",  "rethrow"};
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
         int (*function)(void) = (int (*)(void))dlsym(library, functions[i]);
         if (!function)

@@ -25,7 +25,8 @@ NOINLINE static void site_preinit(void)
     truth_free(&preinit, 111);
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const at_preinit)(void) = site_preinit;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const at_preinit)(void) = site_preinit;
 
 __attribute__((constructor(101))) NOINLINE static void site_constructor(void)
 {

@@ -127,7 +127,8 @@ static void run_spawn(char **argv, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         pid_t pid;
-        if (posix_spawn(&pid, argv[0], NULL, NULL, (char *[]){argv[0], "exec", "0", NULL}, environ) != 0)
+        if (posix_spawn(&pid, argv[0], NULL, NULL, (char *[]){argv[0], "exec", "0", NULL},
+                        environ) != 0)
             die("posix_spawn failed");
         check_status(pid, 0);
     }

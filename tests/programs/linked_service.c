@@ -11,7 +11,7 @@
 #include <time.h>
 
 #define BLOCK_BYTES 1000u
-#define BLOCKS_MAX 1000000u
+#define BLOCKS_MAX  1000000u
 
 static void **blocks;
 static size_t held;

@@ -98,9 +98,9 @@ static const struct site {
 
 /* Sites that keep their own books. */
 enum { GROW, SHRINK, MOVE_TO, FAIL, TO_ZERO, FREE_SIZED, ZERO, OWN };
-static const char *const own_names[OWN] = {"site_realloc_grow", "site_realloc_shrink",
-                                           "site_realloc_moved", "site_realloc_fails",
-                                           "site_realloc_to_zero", "site_free_sized", "site_zero"};
+static const char *const own_names[OWN] = {
+    "site_realloc_grow",    "site_realloc_shrink", "site_realloc_moved", "site_realloc_fails",
+    "site_realloc_to_zero", "site_free_sized",     "site_zero"};
 
 struct worker {
     pthread_t thread;
@@ -273,7 +273,8 @@ NOINLINE static void site_zero(void)
     void *failed = malloc(absurd);
     void *block = (void *)1;
     if (failed || calloc(absurd, 3) || realloc(NULL, absurd) || reallocarray(NULL, absurd, 3) ||
-        aligned_alloc(16, absurd) || memalign(16, absurd) || posix_memalign(&block, 16, absurd) == 0)
+        aligned_alloc(16, absurd) || memalign(16, absurd) ||
+        posix_memalign(&block, 16, absurd) == 0)
         die("an absurd request was granted");
     if (posix_memalign(&block, 3, 16) != EINVAL || block != (void *)1)
         die("posix_memalign with a bad alignment touched its result");

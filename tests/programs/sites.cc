@@ -13,7 +13,8 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace
+{
 
 bool free_all;
 size_t count;
@@ -109,7 +110,8 @@ NOINLINE static void *site_operator_new()
 }
 
 /* Names that need the demangler. */
-namespace shop {
+namespace shop
+{
 
 template <typename Item> class Cart
 {
@@ -218,7 +220,8 @@ int main(int argc, char **argv)
           [](int *block) { ::operator delete(block, std::nothrow); });
     drive("site_new_array_nothrow", 77 * sizeof(int), site_new_array_nothrow,
           [](int *block) { ::operator delete[](block, std::nothrow); });
-    drive("site_new_aligned", sizeof(Aligned), site_new_aligned, [](Aligned *block) { delete block; });
+    drive("site_new_aligned", sizeof(Aligned), site_new_aligned,
+          [](Aligned *block) { delete block; });
     drive("site_new_array_aligned", 3 * sizeof(Aligned), site_new_array_aligned,
           [](Aligned *block) { delete[] block; });
     drive("site_new_aligned_nothrow", sizeof(Aligned), site_new_aligned_nothrow,
@@ -226,11 +229,13 @@ int main(int argc, char **argv)
     drive("site_operator_new", 5000, site_operator_new,
           [](void *block) { ::operator delete(block, (size_t)5000); });
     shop::Cart<double> cart;
-    drive("shop::Cart::site_method", 40 * sizeof(double), [&] { return cart.site_method(40); },
-          [](double *block) { delete[] block; });
+    drive(
+        "shop::Cart::site_method", 40 * sizeof(double), [&] { return cart.site_method(40); },
+        [](double *block) { delete[] block; });
     std::string empty;
-    drive("shop::site_in_namespace", 640, [&] { return shop::site_in_namespace(640, empty); },
-          [](void *block) { free(block); });
+    drive(
+        "shop::site_in_namespace", 640, [&] { return shop::site_in_namespace(640, empty); },
+        [](void *block) { free(block); });
 
     struct truth refused = {0, 0, 0, 0};
     site_constructor_throws(&refused);

@@ -4,7 +4,9 @@
 #include <map>
 #include <string>
 #include <vector>
-template <typename T> struct Shelf { std::map<std::string, std::vector<T>> rows; };
+template <typename T> struct Shelf {
+    std::map<std::string, std::vector<T>> rows;
+};
 int main()
 {
     Shelf<double> shelf;

@@ -5,7 +5,7 @@
 #include <pthread.h>
 
 #define ROUNDS 50
-#define WIDTH 8
+#define WIDTH  8
 #define BLOCKS 20
 
 static pthread_key_t key;

@@ -19,7 +19,10 @@ extern "C" int throw_and_catch()
 
 struct Guard {
     int *count;
-    ~Guard() { ++*count; }
+    ~Guard()
+    {
+        ++*count;
+    }
 };
 
 __attribute__((noinline)) static void throw_at(int depth, int *count)
@@ -66,8 +69,8 @@ extern "C" int absurd_array()
 
 extern "C" int absurd_nothrow()
 {
-    return ::operator new(absurd, std::nothrow) == nullptr &&
-           ::operator new[](absurd, std::nothrow) == nullptr;
+    return ::operator new(absurd, std::nothrow) ==
+           nullptr && ::operator new[](absurd, std::nothrow) == nullptr;
 }
 
 extern "C" int absurd_aligned()

@@ -94,9 +94,9 @@ static inline void truth_free(struct truth *truth, size_t size)
 
 static inline void truth_say(const char *name, const char *how, const struct truth *truth)
 {
-    say("site %s %s %llu %llu %llu %llu\n", name, how,
-        (unsigned long long)truth->alloc_objects, (unsigned long long)truth->alloc_bytes,
-        (unsigned long long)truth->inuse_objects, (unsigned long long)truth->inuse_bytes);
+    say("site %s %s %llu %llu %llu %llu\n", name, how, (unsigned long long)truth->alloc_objects,
+        (unsigned long long)truth->alloc_bytes, (unsigned long long)truth->inuse_objects,
+        (unsigned long long)truth->inuse_bytes);
 }
 
 /* Zeroed memory that is not the heap. */
