@@ -15,6 +15,8 @@
 
 #include "sys/poison.h"
 
+/* pprof shows comments above every text report, but for those that begin with '#', which only -comments shows: what
+ * every user should see is the version, and that something was dropped. */
 HT_PRINTF(2, 3) static void add(struct ht_snapshot *snapshot, const char *text, ...)
 {
     if (snapshot->comment_count == HT_COMMENTS_MAX)
@@ -49,6 +51,10 @@ static void add_drops(struct ht_snapshot *snapshot, const struct ht_record_count
     unsigned long long total = 0;
     for (unsigned i = 0; i < HT_DROPS; i++)
         total += counts->drops[i];
+    if (total == 0) {
+        add(snapshot, "# dropped: 0");
+        return;
+    }
     add(snapshot,
         "dropped: %llu (table of live blocks full %llu, stacks full %llu, no buffer %llu, in "
         "handlers %llu)",
@@ -62,22 +68,22 @@ void ht_comments_add(struct ht_snapshot *snapshot)
 {
     struct ht_record_counts counts = ht_record_counts();
     add(snapshot, "heaptap %s", HT_VERSION);
-    add(snapshot, "interval: %llu bytes", (unsigned long long)ht_sampler_interval());
-    add(snapshot, "samples taken: %llu", (unsigned long long)counts.samples);
-    add(snapshot, "live samples: %llu", (unsigned long long)ht_live_count());
-    add(snapshot, "stacks: %llu", (unsigned long long)ht_stacks_count());
+    add(snapshot, "# interval: %llu bytes", (unsigned long long)ht_sampler_interval());
+    add(snapshot, "# samples taken: %llu", (unsigned long long)counts.samples);
+    add(snapshot, "# live samples: %llu", (unsigned long long)ht_live_count());
+    add(snapshot, "# stacks: %llu", (unsigned long long)ht_stacks_count());
     add_drops(snapshot, &counts);
     if (ht_live_missed_frees() != 0)
-        add(snapshot, "frees not seen: %llu", (unsigned long long)ht_live_missed_frees());
-    add(snapshot, "profiler memory: %zu bytes now, %zu at most, of %zu", ht_arena_used(),
+        add(snapshot, "# frees not seen: %llu", (unsigned long long)ht_live_missed_frees());
+    add(snapshot, "# profiler memory: %zu bytes now, %zu at most, of %zu", ht_arena_used(),
         ht_arena_peak(), ht_arena_limit());
-    add(snapshot, "unwind rules: %llu", (unsigned long long)ht_rules_count());
+    add(snapshot, "# unwind rules: %llu", (unsigned long long)ht_rules_count());
     if (ht_unwind_check_is_on()) {
         struct ht_unwind_check check = ht_unwind_check_result();
         add(snapshot,
-            "unwind check: %llu stacks compared, %llu mismatches, %llu longer than libgcc's",
+            "# unwind check: %llu stacks compared, %llu mismatches, %llu longer than libgcc's",
             (unsigned long long)check.compared, (unsigned long long)check.mismatches,
             (unsigned long long)check.shorter);
     }
-    add(snapshot, "process: %llu bytes resident", resident_bytes());
+    add(snapshot, "# process: %llu bytes resident", resident_bytes());
 }

@@ -217,8 +217,8 @@ class Profile:
     def comment(self, key):
         """What follows `key: ` in the comments, or None."""
         for comment in self.comments:
-            if comment.startswith(key + ': '):
-                return comment[len(key) + 2:]
+            if comment.startswith((key + ': ', '# ' + key + ': ')):
+                return comment.split(': ', 1)[1]
         return None
 
     def total(self, keep=lambda sample: True):
