@@ -114,6 +114,8 @@ class Test:
 
     def start(self, argv, env=None, **popen):
         """Starts a program in a process group of its own, which cleanup() kills."""
+        popen.setdefault('stdout', subprocess.DEVNULL)
+        popen.setdefault('stderr', subprocess.DEVNULL)
         process = subprocess.Popen(argv, env=dict(clean_environment(), **(env or {})),
                                    cwd=popen.pop('cwd', self.directory), start_new_session=True,
                                    stdin=popen.pop('stdin', subprocess.DEVNULL), **popen)

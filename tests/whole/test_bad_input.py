@@ -254,7 +254,7 @@ def snapshot_of_stranger(t):
     owner = t.start([program('owner'), 'handler'], t.preload(at_exit=0), stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE)
     owner.stdout.readline()
-    result = t.run([COMMAND, 'snapshot', str(owner.pid)], status=None, timeout=60)
+    result = t.run([COMMAND, 'snapshot', '--timeout', '300ms', str(owner.pid)], status=None)
     t.check(result.status > 0, 'status %d for a program that owns the signal' % result.status)
     check_one_line(t, result, [str(owner.pid)], 'owner')
     t.check(owner.poll() is None, 'the owner is dead')
