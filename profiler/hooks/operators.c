@@ -50,6 +50,12 @@ typedef const void *nothrow; /* const std::nothrow_t & */
 
 /* ---- finding them ---- */
 
+static void *own_object(void)
+{
+    Dl_info info;
+    return dladdr(&ht_next, &info) != 0 ? info.dli_fbase : NULL;
+}
+
 /* The operator that the caller's object would have found without us: its own dependencies are searched. The C++
  * library is pinned, so that the pointer stays good when the plugin that brought it goes. */
 static void *find_from(const char *name, const void *caller)
@@ -62,8 +68,12 @@ static void *find_from(const char *name, const void *caller)
     if (object == NULL)
         return NULL;
     symbol = dlsym(object, name);
-    if (symbol != NULL && dladdr(symbol, &info) != 0)
-        dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    if (symbol != NULL && dladdr(symbol, &info) != 0) {
+        if (info.dli_fbase == own_object())
+            symbol = NULL; /* the program exports ours: there is no other */
+        else
+            dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    }
     dlclose(object);
     return symbol;
 }
@@ -156,26 +166,35 @@ static void forget(void *block)
         ht_record_freed(&was);
 }
 
+/* In a C++ program without a C++ library, as with new, free() it is. */
 #define DEFINE_DELETE(name, parameters, arguments)                                                 \
     HT_EXPORT void name parameters;                                                                \
     static void first_##name parameters;                                                           \
     static void(*next_##name) parameters = first_##name;                                           \
                                                                                                    \
-    HT_IN_STACKS static void first_##name parameters                                               \
+    HT_COLD static bool find_##name(const void *caller)                                            \
     {                                                                                              \
-        void *symbol = find_operator(#name, __builtin_return_address(0));                          \
-        if (symbol == NULL) {                                                                      \
-            free(block);                                                                           \
-            return;                                                                                \
-        }                                                                                          \
-        memcpy(&next_##name, &symbol, sizeof(symbol));                                             \
-        next_##name arguments;                                                                     \
+        void *symbol = find_operator(#name, caller);                                               \
+        if (symbol != NULL)                                                                        \
+            memcpy(&next_##name, &symbol, sizeof(symbol));                                         \
+        return symbol != NULL;                                                                     \
     }                                                                                              \
                                                                                                    \
-    HT_IN_STACKS static void slow_##name parameters                                                \
+    HT_COLD static void first_##name parameters                                                    \
+    {                                                                                              \
+        if (find_##name(__builtin_return_address(0)))                                              \
+            next_##name arguments;                                                                 \
+        else                                                                                       \
+            free(block);                                                                           \
+    }                                                                                              \
+                                                                                                   \
+    HT_COLD static void slow_##name parameters                                                     \
     {                                                                                              \
         forget(block);                                                                             \
-        next_##name arguments;                                                                     \
+        if (next_##name != first_##name || find_##name(__builtin_return_address(0)))               \
+            next_##name arguments;                                                                 \
+        else                                                                                       \
+            free(block);                                                                           \
     }                                                                                              \
                                                                                                    \
     void name parameters                                                                           \

@@ -122,12 +122,15 @@ static void put(struct index *index, uint64_t hash, const struct stack *stack)
 
 static struct index *new_index(uint64_t capacity)
 {
-    struct index *index = ht_arena_alloc(sizeof(*index));
-    if (index == NULL)
+    size_t size = capacity * sizeof(uint64_t);
+    uint64_t *slots = ht_arena_map_table(size);
+    struct index *index = slots == NULL ? NULL : ht_arena_alloc(sizeof(*index));
+    if (index == NULL) {
+        ht_arena_unmap(slots, size);
         return NULL;
-    index->capacity = capacity;
-    index->slots = ht_arena_map_table(capacity * sizeof(*index->slots));
-    return index->slots != NULL ? index : NULL;
+    }
+    *index = (struct index){.capacity = capacity, .slots = slots};
+    return index;
 }
 
 /* Makes room for one more stack. The lock is held. */
@@ -275,18 +278,14 @@ int ht_stacks_each(ht_stacks_visit *visit, void *context)
     return r;
 }
 
-/* The lock is held. A stack that was changed is found by its new addresses only, in a new index; without memory for
- * one it is not found any more, and a second stack like it may be made. */
+/* The lock is held. In place: who looks meanwhile may miss a stack, and looks again under the lock. */
 static void index_again(void)
 {
-    struct index *old = current_index;
-    struct index *fresh = new_index(old->capacity);
-    if (fresh == NULL)
-        return;
+    struct index *index = current_index;
+    for (uint64_t i = 0; i < index->capacity; i++)
+        __atomic_store_n(&index->slots[i], 0, __ATOMIC_RELAXED);
     for (const struct stack *stack = newest; stack != NULL; stack = stack->older)
-        put(fresh, hash_of(stack->pcs, stack->depth), stack);
-    __atomic_store_n(&current_index, fresh, __ATOMIC_RELEASE);
-    ht_arena_retire(old->slots, old->capacity * sizeof(*old->slots));
+        put(index, hash_of(stack->pcs, stack->depth), stack);
 }
 
 void ht_stacks_move(uintptr_t low, uintptr_t high, uintptr_t by)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "sys/arena.h"
+#include "sys/os.h"
 
 #include "sys/poison.h"
 
@@ -13,7 +14,8 @@ _Static_assert(sizeof(struct ht_rule) == 8, "a rule is one word");
 
 /* Open addressing, linear probing, power-of-two capacity:
  *   used <= capacity * 3 / 4, so a probe always ends.
- * A writer (one, it holds the learn lock) stores the rule before the pc. */
+ * A writer (one, it holds the learn lock) stores the rule before the pc. The table may be emptied, and a slot used
+ * again, while it is read: a reader looks at the pc before and after it takes the rule. */
 struct entry {
     uintptr_t pc; /* 0: free */
     struct ht_rule rule;
@@ -48,8 +50,11 @@ struct ht_rule ht_rules_find(const struct ht_rules *rules, uintptr_t pc)
     for (uint64_t i = home_of(rules, pc);; i = (i + 1) & (rules->capacity - 1)) {
         const struct entry *entry = &rules->entries[i];
         uintptr_t found = __atomic_load_n(&entry->pc, __ATOMIC_ACQUIRE);
-        if (HT_LIKELY(found == pc))
-            return entry->rule;
+        if (HT_LIKELY(found == pc)) {
+            struct ht_rule rule = entry->rule;
+            __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            return __atomic_load_n(&entry->pc, __ATOMIC_RELAXED) == pc ? rule : none;
+        }
         if (found == 0)
             return none;
     }
@@ -70,13 +75,15 @@ static void put(struct ht_rules *rules, uintptr_t pc, struct ht_rule rule)
 
 static struct ht_rules *new_rules(uint64_t capacity)
 {
-    struct ht_rules *rules = ht_arena_alloc(sizeof(*rules));
-    if (rules == NULL)
+    /* From the part that is kept for dumps: without rules every frame would be learnt again, at 3 us. */
+    char *memory = ht_arena_map(HT_PAGE + capacity * sizeof(struct entry));
+    if (memory == NULL)
         return NULL;
+    struct ht_rules *rules = (struct ht_rules *)memory;
     rules->capacity = capacity;
     rules->shift = (unsigned)__builtin_clzll(capacity) + 1;
-    rules->entries = ht_arena_map_table(capacity * sizeof(*rules->entries));
-    return rules->entries != NULL ? rules : NULL;
+    rules->entries = (struct entry *)(memory + HT_PAGE);
+    return rules;
 }
 
 /* A walk may still read the old table: it reads as empty from now on, and the walk learns again. */
@@ -95,7 +102,7 @@ static bool make_room(void)
         return true;
     if (old != NULL && old->capacity == CAPACITY_MAX) {
         ht_rules_clear();
-        return current != NULL && current->used == 0;
+        return true;
     }
     struct ht_rules *grown = new_rules(old == NULL ? CAPACITY_FIRST : old->capacity * 2);
     if (grown == NULL)
@@ -118,8 +125,8 @@ void ht_rules_clear(void)
 {
     if (current == NULL || current->used == 0)
         return;
-    struct ht_rules *empty = new_rules(CAPACITY_FIRST);
-    replace(empty);
+    ht_os_discard(current->entries, current->capacity * sizeof(*current->entries));
+    current->used = 0;
 }
 
 void ht_rules_hide(void)

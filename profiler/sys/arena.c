@@ -51,7 +51,7 @@ static bool test_says_fail(void)
     return n == 1;
 }
 
-#define RESERVE_LEAST ((size_t)2 * 1024 * 1024)
+#define RESERVE_LEAST ((size_t)2560 * 1024)
 
 static size_t table_limit(void)
 {

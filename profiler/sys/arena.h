@@ -22,7 +22,7 @@ size_t ht_arena_peak(void);
 void *ht_arena_alloc(size_t size);
 
 /* Zeroed pages, at least `size` bytes; give them back with the same size. A part of the limit (an eighth, at
- * least 2 MiB) is kept for what is mapped for a moment: when the tables are full a profile can still be
+ * least 2.5 MiB) is kept for what is mapped for a moment: when the tables are full a profile can still be
  * written. */
 void *ht_arena_map_table(size_t size);
 void *ht_arena_map(size_t size);
