@@ -110,6 +110,12 @@ static int check_process(struct snapshot *snapshot)
 {
     struct process *process = &snapshot->process;
     int r = process_open(process);
+    /* A program that has just begun: its collector has no name yet. */
+    for (int i = 0; i < 10 && r == 0 && process->trigger == PROCESS_HAS_NO_SIGNAL; i++) {
+        close(process->fd);
+        usleep(50 * 1000);
+        r = process_open(process);
+    }
     if (r == -ESRCH)
         say("there is no process %d", process->pid);
     else if (r == -EPERM || r == -EACCES)
