@@ -161,15 +161,16 @@ static int write_profile(const char *path, int fd, const uint32_t *nonces, unsig
     struct dump dump = {.path = path, .fd = fd};
     struct ht_record_pause pause = ht_record_pause();
     int saved = errno;
-    if (!private_descriptors)
-        ht_lock_take(&shared_lock);
-    ht_lock_take(&dump_lock);
-    __atomic_store_n(&writer, self, __ATOMIC_RELAXED);
-    int r = write_with_memory(&dump, nonces, nonce_count);
-    __atomic_store_n(&writer, 0, __ATOMIC_RELAXED);
-    ht_lock_release(&dump_lock);
-    if (!private_descriptors)
-        ht_lock_release(&shared_lock);
+    int r = -EBUSY; /* a fork that does not come to its end */
+    if (private_descriptors || ht_lock_take(&shared_lock)) {
+        ht_lock_take_always(&dump_lock);
+        __atomic_store_n(&writer, self, __ATOMIC_RELAXED);
+        r = write_with_memory(&dump, nonces, nonce_count);
+        __atomic_store_n(&writer, 0, __ATOMIC_RELAXED);
+        ht_lock_release(&dump_lock);
+        if (!private_descriptors)
+            ht_lock_release(&shared_lock);
+    }
     errno = saved;
     ht_record_resume(pause);
     return r;
@@ -199,7 +200,7 @@ void ht_dump_fork_prepare(void)
 {
     /* Unless this very thread is writing, and a hook of the C library forks. */
     if (__atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid())
-        ht_lock_take(&shared_lock);
+        ht_lock_take_always(&shared_lock);
 }
 
 void ht_dump_fork_parent(void)

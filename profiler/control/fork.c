@@ -9,6 +9,7 @@
 #include "sample/stacks.h"
 #include "sample/unwind_learn.h"
 #include "sys/arena.h"
+#include "sys/lock.h"
 #include "sys/os.h"
 
 #include "sys/poison.h"
@@ -26,12 +27,14 @@ static void prepare(void)
     ht_stacks_fork_prepare();
     ht_live_fork_prepare();
     ht_arena_fork_prepare();
+    ht_lock_fork_begin();
     pause_around = pause;
 }
 
 static void in_parent(void)
 {
     struct ht_record_pause pause = pause_around;
+    ht_lock_fork_end();
     ht_arena_fork_parent();
     ht_live_fork_parent();
     ht_stacks_fork_parent();
@@ -43,6 +46,7 @@ static void in_parent(void)
 static void in_child(void)
 {
     own_pid = ht_os_pid();
+    ht_lock_fork_end();
     ht_arena_fork_child();
     ht_live_fork_child();
     ht_stacks_fork_child();

@@ -28,8 +28,8 @@ struct entry {
  *   an address stands in at most one slot of one stripe;
  *   no free slot lies between an entry and the slot its hash names.
  *
- * `pending` holds addresses that a signal handler freed while this stripe's lock was held, perhaps by the code it
- * interrupted. Whoever takes the lock next removes them first. Their blocks were given back only after they were
+ * `pending` holds addresses that were freed while this stripe's lock was held, perhaps by the very code that a signal
+ * handler interrupted, or by a fork that is stuck. Whoever takes the lock next removes them first. Their blocks were given back only after they were
  * put here, so nobody can have sampled the address again in between without passing that removal. */
 struct stripe {
     struct ht_lock lock; /* guards all below but pending, which is atomic */
@@ -150,10 +150,12 @@ static void settle_pending(struct stripe *stripe)
     }
 }
 
-static void take(struct stripe *stripe)
+static bool take(struct stripe *stripe)
 {
-    ht_lock_take(&stripe->lock);
+    if (!ht_lock_take(&stripe->lock))
+        return false;
     settle_pending(stripe);
+    return true;
 }
 
 static bool take_nested(struct stripe *stripe)
@@ -208,7 +210,8 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
     address = bare(address);
     struct stripe *stripe = stripe_of(address);
     bool inserted = false;
-    take(stripe);
+    if (!take(stripe))
+        return false;
     struct ht_live_block missed;
     if (HT_UNLIKELY(take_out(stripe, address, &missed))) {
         count_as_freed(&missed);
@@ -232,9 +235,7 @@ enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_liv
 {
     address = bare(address);
     struct stripe *stripe = stripe_of(address);
-    if (!nested)
-        take(stripe);
-    else if (!take_nested(stripe))
+    if (!(nested ? take_nested(stripe) : take(stripe)))
         return defer(stripe, address) ? HT_LIVE_DEFERRED : HT_LIVE_UNKNOWN;
     bool found = take_out(stripe, address, ret_block);
     ht_lock_release(&stripe->lock);
@@ -257,7 +258,7 @@ uint64_t ht_live_missed_frees(void)
 void ht_live_fork_prepare(void)
 {
     for (unsigned i = 0; i < STRIPES; i++)
-        ht_lock_take(&stripes[i].lock);
+        ht_lock_take_always(&stripes[i].lock);
 }
 
 void ht_live_fork_parent(void)

@@ -21,14 +21,15 @@ struct ht_live_block {
 };
 
 /* Remembers a sampled block. An older block at that address was freed behind our back; it is counted as freed
- * now. False when no memory is left: the caller counts the drop.
+ * now. False when no memory is left, or a fork keeps the table: the caller counts the drop.
  * Context: sample, never in a signal handler that interrupted the profiler. */
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block);
 
 enum ht_live_result {
     HT_LIVE_UNKNOWN, /* the address was never sampled */
     HT_LIVE_REMOVED, /* ret_block says what it was; the caller counts it as freed */
-    HT_LIVE_DEFERRED, /* a signal handler interrupted the table; it is removed and counted by whoever comes next */
+    HT_LIVE_DEFERRED, /* a signal handler interrupted the table, or a fork keeps it; it is removed and counted by
+                         whoever comes next */
 };
 
 /* Forgets a block. Call it before the block is given back: afterwards another thread may own the address.

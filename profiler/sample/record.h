@@ -60,10 +60,11 @@ void ht_record_ask_attention(void);
 void ht_record_fork_child(void);
 
 enum ht_drop {
-    HT_DROP_LIVE_FULL, /* no memory for the live table: counted as allocated and freed at once */
-    HT_DROP_OVERFLOW,  /* no memory for its stack: counted under [heaptap: overflow] */
-    HT_DROP_SCRATCH, /* more threads sampling at once than there are buffers: not counted at all */
-    HT_DROP_NESTED,  /* realloc in a signal handler that interrupted the profiler: not counted */
+    HT_DROP_LIVE_FULL, /* no memory for the live table, or a fork is stuck while it keeps it (sys/lock.h): counted
+                          as allocated and freed at once */
+    HT_DROP_OVERFLOW, /* no memory for its stack, or a fork: counted under [heaptap: overflow] */
+    HT_DROP_SCRATCH,  /* more threads sampling at once than there are buffers: not counted at all */
+    HT_DROP_NESTED,   /* realloc in a signal handler that interrupted the profiler: not counted */
     HT_DROPS,
 };
 

@@ -214,7 +214,8 @@ ht_site ht_stacks_intern(const uintptr_t *pcs, unsigned depth, size_t size)
     if (HT_LIKELY(id != NO_SITE))
         return id;
 
-    ht_lock_take(&stacks_lock);
+    if (!ht_lock_take(&stacks_lock))
+        return HT_SITE_OVERFLOW;
     stack = find(current_index, hash, pcs, depth);
     if (stack == NULL)
         stack = add_stack(hash, pcs, depth);
@@ -291,7 +292,7 @@ static void index_again(void)
 void ht_stacks_move(uintptr_t low, uintptr_t high, uintptr_t by)
 {
     bool changed = false;
-    ht_lock_take(&stacks_lock);
+    ht_lock_take_always(&stacks_lock); /* we have the learn lock: no fork can be in between */
     for (struct stack *stack = newest; stack != NULL; stack = stack->older) {
         for (uint32_t i = 0; i < stack->depth; i++) {
             if (stack->pcs[i] - low < high - low) {
@@ -312,7 +313,7 @@ uint64_t ht_stacks_count(void)
 
 void ht_stacks_fork_prepare(void)
 {
-    ht_lock_take(&stacks_lock);
+    ht_lock_take_always(&stacks_lock);
 }
 
 void ht_stacks_fork_parent(void)

@@ -129,14 +129,32 @@ static struct ht_rule learn(uintptr_t pc)
 
 static char learn_stack[STACK_SIZE] __attribute__((aligned(16)));
 
+/* Unloadings that have ended but found no lock: a fork kept it. Until they are settled no rule is believed. */
+static uint32_t unsettled;
+
+/* The lock is held. */
+static void settle_unloadings(void)
+{
+    uint32_t ended = __atomic_exchange_n(&unsettled, 0, __ATOMIC_ACQ_REL);
+    if (HT_LIKELY(ended == 0))
+        return;
+    ht_modules_settle();
+    ht_rules_clear();
+    ht_rules_show(ended);
+}
+
+/* What the function returns, or -1 when the lock cannot be had. */
 static intptr_t run_locked(intptr_t (*function)(void *), void *argument)
 {
     uint64_t signals;
     int saved = errno;
+    intptr_t result = -1;
     ht_os_block_signals(&signals);
-    ht_lock_take(&learn_lock);
-    intptr_t result = ht_os_call_on_stack(function, argument, learn_stack + STACK_SIZE);
-    ht_lock_release(&learn_lock);
+    if (ht_lock_take(&learn_lock)) {
+        settle_unloadings();
+        result = ht_os_call_on_stack(function, argument, learn_stack + STACK_SIZE);
+        ht_lock_release(&learn_lock);
+    }
     ht_os_restore_signals(&signals);
     errno = saved;
     return result;
@@ -170,7 +188,8 @@ struct ht_rule ht_learn_rule(uintptr_t pc)
     struct dl_find_object module;
     if (_dl_find_object((void *)pc, &module) != 0)
         return (struct ht_rule){.kind = HT_RULE_NO_CFI}; /* without the lock */
-    run_locked(take_lesson, &lesson);
+    if (run_locked(take_lesson, &lesson) < 0)
+        return (struct ht_rule){.kind = HT_RULE_OTHER};
     return lesson.rule;
 }
 
@@ -225,7 +244,12 @@ __attribute__((noinline)) unsigned ht_learn_walk(const struct ht_frame *from, ui
 {
     struct whole_walk walk = {.from = from, .pcs = pcs, .depth_max = depth_max};
     HT_ARCH_CAPTURE(&walk.registers);
-    return (unsigned)run_locked(walk_whole, &walk);
+    intptr_t depth = run_locked(walk_whole, &walk);
+    if (depth > 0)
+        return (unsigned)depth;
+    pcs[0] = from->pc - 1;
+    pcs[1] = HT_PC_TRUNCATED;
+    return 2;
 }
 
 static intptr_t warm_up(void *argument)
@@ -237,7 +261,7 @@ static intptr_t warm_up(void *argument)
 
 static bool try_library(void)
 {
-    return run_locked(warm_up, NULL) != 0;
+    return run_locked(warm_up, NULL) > 0;
 }
 
 bool ht_learn_start(const char **ret_reason)
@@ -260,18 +284,18 @@ void ht_learn_unload_begin(void)
 void ht_learn_unload_end(void)
 {
     uint64_t signals;
+    __atomic_fetch_add(&unsettled, 1, __ATOMIC_ACQ_REL);
     ht_os_block_signals(&signals);
-    ht_lock_take(&learn_lock);
-    ht_modules_settle();
-    ht_rules_clear();
-    ht_rules_show();
-    ht_lock_release(&learn_lock);
+    if (ht_lock_take(&learn_lock)) {
+        settle_unloadings();
+        ht_lock_release(&learn_lock);
+    }
     ht_os_restore_signals(&signals);
 }
 
 void ht_learn_fork_prepare(void)
 {
-    ht_lock_take(&learn_lock);
+    ht_lock_take_always(&learn_lock);
 }
 
 void ht_learn_fork_parent(void)

@@ -134,9 +134,9 @@ void ht_rules_hide(void)
     __atomic_add_fetch(&hidden, 1, __ATOMIC_ACQ_REL);
 }
 
-void ht_rules_show(void)
+void ht_rules_show(unsigned unloadings)
 {
-    __atomic_sub_fetch(&hidden, 1, __ATOMIC_ACQ_REL);
+    __atomic_sub_fetch(&hidden, unloadings, __ATOMIC_ACQ_REL);
 }
 
 uint64_t ht_rules_count(void)

@@ -53,9 +53,9 @@ void ht_rules_add(uintptr_t pc, struct ht_rule rule);
 /* Forgets all rules. The learn lock is held. */
 void ht_rules_clear(void);
 
-/* Around an unloading. */
+/* Around an unloading; the second may end several. */
 void ht_rules_hide(void);
-void ht_rules_show(void);
+void ht_rules_show(unsigned unloadings);
 
 uint64_t ht_rules_count(void);
 

@@ -108,7 +108,8 @@ void *ht_arena_alloc(size_t size)
     size = ht_round_up(size, ALIGNMENT);
     if (size > CHUNK / 4)
         return map_pages(ht_round_up(size, HT_PAGE), table_limit());
-    ht_lock_take(&arena_lock);
+    if (!ht_lock_take(&arena_lock))
+        return NULL;
     if ((size_t)(end - next) < size) {
         char *chunk = map_pages(CHUNK, table_limit());
         if (chunk == NULL) {
@@ -126,7 +127,7 @@ void *ht_arena_alloc(size_t size)
 
 void ht_arena_fork_prepare(void)
 {
-    ht_lock_take(&arena_lock);
+    ht_lock_take_always(&arena_lock);
 }
 
 void ht_arena_fork_parent(void)

@@ -17,13 +17,49 @@ bool ht_lock_try(struct ht_lock *lock)
                                        __ATOMIC_RELAXED);
 }
 
-void ht_lock_take(struct ht_lock *lock)
+static bool spin(struct ht_lock *lock)
 {
     for (int i = 0; i < SPINS; i++) {
         if (ht_lock_try(lock))
-            return;
+            return true;
         ht_arch_pause();
     }
+    return false;
+}
+
+/* NO_FORK, or how the one that holds the locks is getting on. */
+static uint32_t fork_state;
+
+enum { NO_FORK, FORK_GOES_ON, FORK_IS_STUCK };
+
+/* Whether the fork that holds the lock, if it is one, is waiting for something that this thread may have. */
+static bool is_hopeless(int64_t since)
+{
+    uint32_t state = __atomic_load_n(&fork_state, __ATOMIC_ACQUIRE);
+    if (state == FORK_GOES_ON && ht_os_steady_nanos() - since >= HT_LOCK_PATIENCE_NANOS &&
+        __atomic_compare_exchange_n(&fork_state, &state, FORK_IS_STUCK, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED))
+        return true;
+    return state == FORK_IS_STUCK;
+}
+
+bool ht_lock_take(struct ht_lock *lock)
+{
+    if (spin(lock))
+        return true;
+    int64_t since = ht_os_steady_nanos();
+    while (__atomic_exchange_n(&lock->word, CONTENDED, __ATOMIC_ACQUIRE) != FREE) {
+        if (is_hopeless(since))
+            return false;
+        ht_os_futex_wait(&lock->word, CONTENDED, HT_LOCK_PATIENCE_NANOS);
+    }
+    return true;
+}
+
+void ht_lock_take_always(struct ht_lock *lock)
+{
+    if (spin(lock))
+        return;
     while (__atomic_exchange_n(&lock->word, CONTENDED, __ATOMIC_ACQUIRE) != FREE)
         ht_os_futex_wait(&lock->word, CONTENDED, -1);
 }
@@ -37,4 +73,14 @@ void ht_lock_release(struct ht_lock *lock)
 void ht_lock_reset(struct ht_lock *lock)
 {
     __atomic_store_n(&lock->word, FREE, __ATOMIC_RELEASE);
+}
+
+void ht_lock_fork_begin(void)
+{
+    __atomic_store_n(&fork_state, FORK_GOES_ON, __ATOMIC_RELEASE);
+}
+
+void ht_lock_fork_end(void)
+{
+    __atomic_store_n(&fork_state, NO_FORK, __ATOMIC_RELEASE);
 }

@@ -4,6 +4,7 @@
  *     fork_exec storm N       N children forked while four threads allocate without end
  *     fork_exec exec DEPTH    executes itself DEPTH times in one process, each round allocating
  *     fork_exec spawn N       posix_spawn of itself, N times
+ *     fork_exec locks N       N forks, each while a thread that has a lock fork waits for allocates
  *
  * Each process that prints a truth puts its pid before it: `pid PID`. */
 #include "truth.h"
@@ -134,10 +135,50 @@ static void run_spawn(char **argv, unsigned count)
     }
 }
 
+/* fflush(NULL) has stdio's list of files locked while it calls this; fork waits for that list. */
+static uint32_t is_flushing;
+
+static ssize_t write_slowly(void *cookie, const char *text, size_t size)
+{
+    (void)cookie, (void)text;
+    __atomic_store_n(&is_flushing, 1, __ATOMIC_RELEASE);
+    usleep(50000);
+    for (int i = 0; i < 100; i++)
+        free(site_in_child(1));
+    return (ssize_t)size;
+}
+
+static void *flush_all(void *unused)
+{
+    FILE *file = fopencookie(NULL, "w", (cookie_io_functions_t){.write = write_slowly});
+    if (file == NULL || fputs("text", file) < 0 || fflush(NULL) != 0)
+        die("no file");
+    fclose(file);
+    return unused;
+}
+
+static void run_locks(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        pthread_t thread;
+        is_flushing = 0;
+        if (pthread_create(&thread, NULL, flush_all, NULL) != 0)
+            die("no thread");
+        while (!__atomic_load_n(&is_flushing, __ATOMIC_ACQUIRE))
+            usleep(1000);
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(0);
+        check_status(pid, 0);
+        pthread_join(thread, NULL);
+    }
+    say("done\n");
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
-        die("usage: fork_exec fork|storm|exec|spawn N");
+        die("usage: fork_exec fork|storm|exec|spawn|locks N");
     unsigned n = (unsigned)strtoul(argv[2], NULL, 10);
     if (strcmp(argv[1], "fork") == 0)
         run_fork(n);
@@ -145,6 +186,8 @@ int main(int argc, char **argv)
         run_storm(n);
     else if (strcmp(argv[1], "exec") == 0)
         run_exec(argv);
+    else if (strcmp(argv[1], "locks") == 0)
+        run_locks(n);
     else
         run_spawn(argv, n);
     return 0;

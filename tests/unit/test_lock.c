@@ -39,3 +39,28 @@ TEST(lock_try_says_no_when_held)
     ht_lock_reset(&lock);
     CHECK_EQ(lock.word, 0);
 }
+
+static void *take_twice(void *ret_taken)
+{
+    bool *taken = ret_taken;
+    taken[0] = ht_lock_take(&lock); /* waits, and gives up */
+    taken[1] = ht_lock_take(&lock); /* does not wait */
+    return NULL;
+}
+
+TEST(lock_nobody_waits_for_a_stuck_fork)
+{
+    pthread_t thread;
+    bool taken[2] = {true, true};
+    ht_lock_take_always(&lock);
+    ht_lock_fork_begin();
+    CHECK_EQ(pthread_create(&thread, NULL, take_twice, taken), 0);
+    pthread_join(thread, NULL);
+    CHECK(!taken[0]);
+    CHECK(!taken[1]);
+    ht_lock_fork_end();
+    ht_lock_release(&lock);
+    CHECK(ht_lock_take(&lock));
+    ht_lock_release(&lock);
+    CHECK_EQ(lock.word, 0);
+}

@@ -51,7 +51,7 @@ TEST(rules_hide_while_a_library_goes)
     ht_rules_hide();
     CHECK(ht_rules_current() == NULL);
     ht_rules_add(0x2000, rule_for(0x2000)); /* perhaps of the library that goes */
-    ht_rules_show();
+    ht_rules_show(1);
     CHECK_EQ(ht_rules_find(ht_rules_current(), 0x2000).kind, HT_RULE_UNKNOWN);
     check(0x1000);
 }

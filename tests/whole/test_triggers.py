@@ -252,6 +252,13 @@ def fork_storm(t):
 
 
 @test
+def fork_waits_for_a_lock(t):
+    """A fork that waits, with our locks, for one that an allocating thread has: it does not wait for ever."""
+    t.run_preloaded([program('fork_exec'), 'locks', '3'], timeout=30)
+    t.profiles(4, period=1)
+
+
+@test
 def execs(t):
     """A process that executes itself with the same pid overwrites nothing it wrote before."""
     t.run_preloaded([program('fork_exec'), 'exec', '3'], {'SNAPSHOT_FIRST': '1'}, follow=1)
