@@ -125,7 +125,10 @@ void ht_rules_clear(void)
 {
     if (current == NULL || current->used == 0)
         return;
-    ht_os_discard(current->entries, current->capacity * sizeof(*current->entries));
+    if (!ht_os_discard(current->entries, current->capacity * sizeof(*current->entries))) {
+        for (uint64_t i = 0; i < current->capacity; i++)
+            __atomic_store_n(&current->entries[i].pc, 0, __ATOMIC_RELAXED);
+    }
     current->used = 0;
 }
 

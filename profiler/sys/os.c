@@ -30,9 +30,9 @@ void ht_os_unmap(void *address, size_t size)
     CALL(munmap, address, size, 0, 0, 0, 0);
 }
 
-void ht_os_discard(void *address, size_t size)
+bool ht_os_discard(void *address, size_t size)
 {
-    CALL(madvise, address, size, MADV_DONTNEED, 0, 0, 0);
+    return CALL(madvise, address, size, MADV_DONTNEED, 0, 0, 0) == 0;
 }
 
 void ht_os_no_huge_pages(void *address, size_t size)

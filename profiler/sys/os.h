@@ -19,8 +19,9 @@
 /* Anonymous memory, private and zeroed; NULL when there is none. `size` is a multiple of HT_PAGE. */
 void *ht_os_map(size_t size);
 void ht_os_unmap(void *address, size_t size);
-/* Gives the pages back but keeps the range mapped; it reads as zero afterwards. */
-void ht_os_discard(void *address, size_t size);
+/* Gives the pages back but keeps the range mapped; it reads as zero afterwards. False when the kernel refuses and
+ * nothing was done: the program has locked its memory (mlockall). */
+bool ht_os_discard(void *address, size_t size);
 /* Keeps the kernel from backing a sparse range with huge pages. */
 void ht_os_no_huge_pages(void *address, size_t size);
 

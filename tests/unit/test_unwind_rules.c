@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include <sys/mman.h>
+
 #include "sample/unwind_rules.h"
 #include "sys/arena.h"
 
@@ -66,4 +68,15 @@ TEST(rules_without_memory_are_not_kept)
     CHECK(ht_rules_count() >= before);
     CHECK(ht_rules_count() < 100000);
     check(0x1000);
+}
+
+TEST(rules_are_forgotten_in_locked_memory_too)
+{
+    ht_rules_add(0x3000, rule_for(0x3000));
+    check(0x3000);
+    bool locked = mlockall(MCL_CURRENT) == 0; /* not everybody may */
+    ht_rules_clear();
+    CHECK_EQ(ht_rules_find(ht_rules_current(), 0x3000).kind, HT_RULE_UNKNOWN);
+    if (locked)
+        munlockall();
 }
