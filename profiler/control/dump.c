@@ -13,6 +13,7 @@
 #include "sample/record.h"
 #include "sys/arena.h"
 #include "sys/lock.h"
+#include "sys/message.h"
 
 #include "sys/poison.h"
 
@@ -49,6 +50,8 @@ void ht_dump_set_private(bool is_private)
 struct dump {
     const char *path; /* NULL: the next name */
     int fd;           /* >= 0: this descriptor */
+    const uint32_t *nonces;
+    unsigned nonce_count;
     struct ht_telling telling;
     struct ht_snapshot snapshot;
     char final[HT_PATH_MAX], temporary[HT_PATH_MAX];
@@ -119,34 +122,49 @@ static int write_path(struct dump *dump)
     return r;
 }
 
+static bool is_next(const struct dump *dump)
+{
+    return dump->path == NULL && dump->fd < 0;
+}
+
 static intptr_t write_on_stack(void *argument)
 {
     struct dump *dump = argument;
+    int r;
     if (dump->fd >= 0)
-        return encode(dump, dump->fd);
-    return dump->path != NULL ? write_path(dump) : write_next(dump);
+        r = encode(dump, dump->fd);
+    else
+        r = dump->path != NULL ? write_path(dump) : write_next(dump);
+    if (r == 0)
+        __atomic_add_fetch(&written, 1, __ATOMIC_RELAXED);
+    if (is_next(dump)) {
+        dump->telling.path = dump->final;
+        dump->telling.error = -r;
+        ht_tell(config, &dump->telling, dump->nonces, dump->nonce_count);
+    }
+    return r;
 }
 
 /* ---- around it ---- */
 
 #define STACK_SIZE (HT_PPROF_STACK_SIZE + 64 * 1024)
 
-/* The stack, and the dump itself at its low end. */
-static int write_with_memory(struct dump *wanted, const uint32_t *nonces, unsigned nonce_count)
+/* The stack, and the dump itself at its end: two paths are more than the caller's stack may hold, which can be
+ * that of a signal handler that ends the program. */
+static int write_with_memory(const char *path, int fd, const uint32_t *nonces, unsigned nonce_count)
 {
     char *memory = ht_arena_map(STACK_SIZE + sizeof(struct dump));
-    if (memory == NULL)
+    if (memory == NULL) {
+        if (path == NULL && fd < 0)
+            ht_message_warn("no profile: no memory to write it");
         return -ENOMEM;
-    struct dump *dump = (struct dump *)(memory + STACK_SIZE);
-    *dump = *wanted;
-    int r = (int)ht_os_call_on_stack(write_on_stack, dump, memory + STACK_SIZE);
-    if (r == 0)
-        __atomic_add_fetch(&written, 1, __ATOMIC_RELAXED);
-    if (dump->path == NULL && dump->fd < 0) {
-        dump->telling.path = dump->final;
-        dump->telling.error = -r;
-        ht_tell(config, &dump->telling, nonces, nonce_count);
     }
+    struct dump *dump = (struct dump *)(memory + STACK_SIZE);
+    dump->path = path;
+    dump->fd = fd;
+    dump->nonces = nonces;
+    dump->nonce_count = nonce_count;
+    int r = (int)ht_os_call_on_stack(write_on_stack, dump, memory + STACK_SIZE);
     ht_arena_unmap(memory, STACK_SIZE + sizeof(struct dump));
     return r;
 }
@@ -158,14 +176,13 @@ static int write_profile(const char *path, int fd, const uint32_t *nonces, unsig
         return -EDEADLK; /* a signal handler of the program that interrupted us */
     if (config == NULL)
         return -EAGAIN;
-    struct dump dump = {.path = path, .fd = fd};
     struct ht_record_pause pause = ht_record_pause();
     int saved = errno;
     int r = -EBUSY; /* a fork that does not come to its end */
     if (private_descriptors || ht_lock_take(&shared_lock)) {
         ht_lock_take_always(&dump_lock);
         __atomic_store_n(&writer, self, __ATOMIC_RELAXED);
-        r = write_with_memory(&dump, nonces, nonce_count);
+        r = write_with_memory(path, fd, nonces, nonce_count);
         __atomic_store_n(&writer, 0, __ATOMIC_RELAXED);
         ht_lock_release(&dump_lock);
         if (!private_descriptors)

@@ -36,6 +36,19 @@ static void on_signal(int number)
     _exit(7);
 }
 
+/* 8 KiB, with pages around them that fault. */
+static void use_small_stack(void)
+{
+    const size_t size = 8192;
+    char *pages = mmap(NULL, 3 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    stack_t stack = {.ss_sp = pages + size, .ss_size = size};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    if (pages == MAP_FAILED || mprotect(stack.ss_sp, size, PROT_READ | PROT_WRITE) != 0)
+        die("no stack");
+    sigaltstack(&stack, NULL);
+    sigaction(SIGUSR2, &action, NULL);
+}
+
 static void in_atexit(void)
 {
     _exit(7);
@@ -81,6 +94,10 @@ static void end(const char *how)
     }
     if (strcmp(how, "handler__exit") == 0) {
         signal(SIGUSR2, on_signal);
+        raise(SIGUSR2);
+    }
+    if (strcmp(how, "small_stack__exit") == 0) {
+        use_small_stack();
         raise(SIGUSR2);
     }
     if (strcmp(how, "atexit__exit") == 0) {

@@ -12,7 +12,7 @@ from harness import (COMMAND, Failed, check_exact, main, program, takes_signal, 
 
 # Ways to end that leave exactly one profile.
 EXITS = ['return', 'exit', '_exit', '_Exit', 'quick_exit', 'thread_exit', 'thread__exit', 'main_pthread_exit',
-         'handler__exit', 'atexit__exit', 'busy_threads_exit', 'busy_threads__exit', 'closed_fds', 'vfork']
+         'handler__exit', 'small_stack__exit', 'atexit__exit', 'busy_threads_exit', 'busy_threads__exit', 'closed_fds', 'vfork']
 
 
 class Service:
