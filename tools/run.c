@@ -251,7 +251,7 @@ static int run_program(struct run *run, int *ret_status)
 {
     struct watch watch;
     int go[2], failure[2], error;
-    int r = watch_start(&watch, run->report.fd < 0 ? NULL : run->report.path);
+    int r = watch_start(&watch, run->report.fd < 0 ? NULL : run->report.path, run->config.signal);
     if (r < 0)
         return r;
     if (pipe2(go, O_CLOEXEC) < 0 || pipe2(failure, O_CLOEXEC) < 0 || (run->program = fork()) < 0)

@@ -6,12 +6,25 @@
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LOOK_EVERY_MS 100
+#include "process.h"
 
-int watch_start(struct watch *watch, const char *path)
+#define LOOK_EVERY_MS 100
+#define START_NANOS   INT64_C(1000000000)
+
+static int64_t steady_nanos(void)
 {
+    struct timespec now = {0, 0};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+int watch_start(struct watch *watch, const char *path, int profile_signal)
+{
+    watch->profile_signal = profile_signal;
+    watch->started = steady_nanos();
     /* A parent that ignores SIGCHLD makes the kernel reap our child before we can ask for its status. */
     struct sigaction fallback = {.sa_handler = SIG_DFL};
     sigset_t all;
@@ -43,9 +56,29 @@ void watch_undo(struct watch *watch)
     sigprocmask(SIG_SETMASK, &watch->old_mask, NULL);
 }
 
-static void forward(pid_t program, const struct signalfd_siginfo *info)
+static bool takes_signal(pid_t program, int signal)
+{
+    struct process process = {.pid = program};
+    if (process_open(&process) < 0)
+        return true; /* nothing to wait for */
+    struct pollfd end = {.fd = process.fd, .events = POLLIN};
+    bool has_ended = poll(&end, 1, 0) > 0;
+    close(process.fd);
+    return has_ended || (process.caught | process.ignored) >> (signal - 1) & 1;
+}
+
+static void wait_for_start(const struct watch *watch, pid_t program)
+{
+    while (steady_nanos() - watch->started < START_NANOS &&
+           !takes_signal(program, watch->profile_signal))
+        usleep(2000);
+}
+
+static void forward(const struct watch *watch, pid_t program, const struct signalfd_siginfo *info)
 {
     int signal = (int)info->ssi_signo;
+    if (signal == watch->profile_signal)
+        wait_for_start(watch, program);
     bool is_from_kernel = info->ssi_code > 0;
     bool is_our_own = info->ssi_pid == (uint32_t)getpid();
     if (signal == SIGCONT)
@@ -87,7 +120,7 @@ bool watch_wait(struct watch *watch, pid_t program, int *ret_status)
         if (info.ssi_signo == SIGCHLD)
             has_ended = ask_for_status(program, ret_status) || has_ended;
         else if (!has_ended)
-            forward(program, &info);
+            forward(watch, program, &info);
     }
     return has_ended;
 }

@@ -17,7 +17,7 @@ HT_EXPORT _Noreturn void _Exit(int status);
 static bool wanted;
 static uint32_t done; /* in this process; a fork child's exit is its own, see below */
 static pid_t done_by;
-static void (*next_exit)(int);
+static void (*next__exit)(int), (*next__Exit)(int);
 
 static void write_last(void)
 {
@@ -35,25 +35,37 @@ __attribute__((destructor)) static void at_exit(void)
     write_last();
 }
 
-void ht_exit_start(void)
+static void find(void *to, const char *name)
 {
-    wanted = true;
-    at_quick_exit(write_last);
-    void *symbol = dlsym(RTLD_NEXT, "_exit");
+    void *symbol = dlsym(RTLD_NEXT, name);
     if (symbol != NULL)
-        memcpy(&next_exit, &symbol, sizeof(symbol));
+        memcpy(to, &symbol, sizeof(symbol));
 }
 
-_Noreturn void _exit(int status)
+void ht_exit_start(bool write_profile)
+{
+    find(&next__exit, "_exit");
+    find(&next__Exit, "_Exit");
+    wanted = write_profile;
+    if (wanted)
+        at_quick_exit(write_last);
+}
+
+_Noreturn static void end(void (*next)(int), int status)
 {
     write_last();
-    if (next_exit != NULL)
-        next_exit(status);
+    if (next != NULL)
+        next(status);
     for (;;)
         ht_arch_syscall(SYS_exit_group, (uintptr_t)status, 0, 0, 0, 0, 0);
 }
 
+_Noreturn void _exit(int status)
+{
+    end(next__exit, status);
+}
+
 _Noreturn void _Exit(int status)
 {
-    _exit(status);
+    end(next__Exit, status);
 }

@@ -6,7 +6,9 @@
 #ifndef HT_CONTROL_EXIT_H
 #define HT_CONTROL_EXIT_H
 
-/* Context: start. */
-void ht_exit_start(void);
+#include "sys/compiler.h"
+
+/* Finds the functions that ours stand in front of: another library may have its own. Context: start. */
+void ht_exit_start(bool write_profile);
 
 #endif

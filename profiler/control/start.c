@@ -150,8 +150,7 @@ __attribute__((constructor)) static void start(void)
         start_unwinding();
         ht_dump_start(&config);
         ht_fork_start();
-        if (config.at_exit)
-            ht_exit_start();
+        ht_exit_start(config.at_exit);
         if (!config.follow)
             leave_children_alone();
         ht_trigger_start(&config);

@@ -132,6 +132,9 @@ static char learn_stack[STACK_SIZE] __attribute__((aligned(16)));
 /* Unloadings that have ended but found no lock: a fork kept it. Until they are settled no rule is believed. */
 static uint32_t unsettled;
 
+/* Those in progress in this thread: a destructor may unload another library, or fork. */
+static HT_THREAD_LOCAL uint32_t unloading;
+
 /* The lock is held. */
 static void settle_unloadings(void)
 {
@@ -278,12 +281,14 @@ bool ht_learn_is_ready(void)
 
 void ht_learn_unload_begin(void)
 {
+    unloading++;
     ht_rules_hide();
 }
 
 void ht_learn_unload_end(void)
 {
     uint64_t signals;
+    unloading--;
     __atomic_fetch_add(&unsettled, 1, __ATOMIC_ACQ_REL);
     ht_os_block_signals(&signals);
     if (ht_lock_take(&learn_lock)) {
@@ -306,4 +311,7 @@ void ht_learn_fork_parent(void)
 void ht_learn_fork_child(void)
 {
     ht_lock_reset(&learn_lock);
+    /* The threads that were unloading something are no more. */
+    unsettled = ht_rules_hidden() - unloading;
+    settle_unloadings();
 }

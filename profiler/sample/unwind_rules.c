@@ -142,6 +142,11 @@ void ht_rules_show(unsigned unloadings)
     __atomic_sub_fetch(&hidden, unloadings, __ATOMIC_ACQ_REL);
 }
 
+unsigned ht_rules_hidden(void)
+{
+    return __atomic_load_n(&hidden, __ATOMIC_ACQUIRE);
+}
+
 uint64_t ht_rules_count(void)
 {
     const struct ht_rules *rules = __atomic_load_n(&current, __ATOMIC_ACQUIRE);

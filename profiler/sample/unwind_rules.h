@@ -56,6 +56,7 @@ void ht_rules_clear(void);
 /* Around an unloading; the second may end several. */
 void ht_rules_hide(void);
 void ht_rules_show(unsigned unloadings);
+unsigned ht_rules_hidden(void);
 
 uint64_t ht_rules_count(void);
 

@@ -244,3 +244,23 @@ TEST(unwind_second_tier_agrees_with_the_first)
     for (unsigned i = 0; i < one; i++)
         CHECK_EQ(by_rule[i], by_library[i]);
 }
+
+static void *begin_to_unload(void *unused)
+{
+    ht_learn_unload_begin();
+    return unused;
+}
+
+TEST(unwind_child_of_a_fork_ends_the_unloadings_of_other_threads)
+{
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, begin_to_unload, NULL), 0);
+    pthread_join(thread, NULL);
+    ht_learn_unload_begin(); /* a destructor that forks */
+    CHECK_EQ(ht_rules_hidden(), 2);
+    ht_learn_fork_prepare();
+    ht_learn_fork_child();
+    CHECK_EQ(ht_rules_hidden(), 1);
+    ht_learn_unload_end();
+    CHECK_EQ(ht_rules_hidden(), 0);
+}

@@ -252,6 +252,20 @@ def fork_storm(t):
 
 
 @test
+def signal_at_start(t):
+    """SIGUSR1 to heaptap run as soon as it has a child, which has not begun: the child lives, and writes a profile."""
+    for _ in range(10):
+        process = t.start([COMMAND, 'run', '--quiet', '--no-at-exit', '--output', os.path.join(t.output, '%e.%p.%n.pb.gz'),
+                           '--', '/bin/sleep', '0.3'])
+        children = '/proc/%d/task/%d/children' % (process.pid, process.pid)
+        while not open(children).read():
+            pass
+        os.kill(process.pid, signal.SIGUSR1)
+        t.equal(t.finish(process).status, 0, 'status')
+    t.profiles(10)
+
+
+@test
 def fork_waits_for_a_lock(t):
     """A fork that waits, with our locks, for one that an allocating thread has: it does not wait for ever."""
     t.run_preloaded([program('fork_exec'), 'locks', '3'], timeout=30)
