@@ -69,6 +69,8 @@ void ht_comments_add(struct ht_snapshot *snapshot)
     struct ht_record_counts counts = ht_record_counts();
     add(snapshot, "heaptap %s", HT_VERSION);
     add(snapshot, "# interval: %llu bytes", (unsigned long long)ht_sampler_interval());
+    if (counts.eased != 0)
+        add(snapshot, "interval doubled %u times: memory ran short (HEAPTAP_MEMORY)", counts.eased);
     add(snapshot, "# samples taken: %llu", (unsigned long long)counts.samples);
     add(snapshot, "# live samples: %llu", (unsigned long long)ht_live_count());
     add(snapshot, "# stacks: %llu", (unsigned long long)ht_stacks_count());

@@ -199,7 +199,7 @@ static bool make_room(struct stripe *stripe)
     }
     size_t old_size = stripe->capacity * sizeof(*stripe->slots);
     if (old_size >= 4096)
-        ht_arena_unmap(stripe->slots, old_size);
+        ht_arena_unmap_table(stripe->slots, old_size);
     stripe->slots = grown.slots;
     stripe->capacity = grown.capacity;
     return true;

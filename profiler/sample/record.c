@@ -15,6 +15,7 @@ uint32_t ht_record_attention = 1;
 static unsigned depth_max = 128;
 static uint64_t samples;
 static uint64_t drops[HT_DROPS];
+static unsigned eased; /* times that ease() has doubled the interval */
 
 static void count_drop(enum ht_drop reason)
 {
@@ -26,6 +27,7 @@ struct ht_record_counts ht_record_counts(void)
     struct ht_record_counts counts = {.samples = __atomic_load_n(&samples, __ATOMIC_RELAXED)};
     for (unsigned i = 0; i < HT_DROPS; i++)
         counts.drops[i] = __atomic_load_n(&drops[i], __ATOMIC_RELAXED);
+    counts.eased = __atomic_load_n(&eased, __ATOMIC_RELAXED);
     return counts;
 }
 
@@ -149,6 +151,27 @@ static void give_buffer(struct buffer *buffer)
     __atomic_store_n(&buffer->taken, 0, __ATOMIC_RELEASE);
 }
 
+/* ---- before memory ends ---- */
+
+/* From half of the tables' memory on, every further 32nd doubles the interval: tables then fill ever more slowly, and
+ * what is recorded goes on being unbiased. An interval below 64 would slow nothing down, since hardly a block is that
+ * small. */
+#define EASE_FROM      (HT_ARENA_FULL / 2)
+#define EASE_STEP      2u
+#define EASED_INTERVAL 64u
+
+static void ease(void)
+{
+    unsigned fullness = ht_arena_table_fullness();
+    unsigned done = __atomic_load_n(&eased, __ATOMIC_RELAXED);
+    uint64_t interval = ht_sampler_interval();
+    if (HT_LIKELY(fullness < EASE_FROM + done * EASE_STEP) || interval == 0 ||
+        !__atomic_compare_exchange_n(&eased, &done, done + 1, false, __ATOMIC_RELAXED,
+                                     __ATOMIC_RELAXED))
+        return;
+    ht_sampler_set_interval(ht_min(ht_max(interval * 2, EASED_INTERVAL), HT_INTERVAL_MAX));
+}
+
 /* ---- blocks ---- */
 
 static void record(const void *block, size_t size, ht_interval_id interval,
@@ -173,6 +196,7 @@ static void record(const void *block, size_t size, ht_interval_id interval,
         count_drop(HT_DROP_LIVE_FULL);
     }
     __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
+    ease();
 }
 
 void ht_record_block(const void *block, size_t size, ht_interval_id interval,

@@ -126,7 +126,7 @@ static struct index *new_index(uint64_t capacity)
     uint64_t *slots = ht_arena_map_table(size);
     struct index *index = slots == NULL ? NULL : ht_arena_alloc(sizeof(*index));
     if (index == NULL) {
-        ht_arena_unmap(slots, size);
+        ht_arena_unmap_table(slots, size);
         return NULL;
     }
     *index = (struct index){.capacity = capacity, .slots = slots};
@@ -151,7 +151,7 @@ static bool make_room(void)
     }
     __atomic_store_n(&current_index, grown, __ATOMIC_RELEASE);
     if (old != NULL)
-        ht_arena_retire(old->slots, old->capacity * sizeof(*old->slots));
+        ht_arena_retire_table(old->slots, old->capacity * sizeof(*old->slots));
     return true;
 }
 

@@ -10,7 +10,8 @@
 #define ALIGNMENT     16
 
 static size_t limit = LIMIT_DEFAULT;
-static size_t used, peak;
+static size_t used, peak; /* of all */
+static size_t tables;     /* of them: for ht_arena_alloc() and tables */
 static unsigned long fail_from; /* counts down to 1, then every request fails; 0: none does */
 
 static struct ht_lock arena_lock; /* rank HT_RANK_ARENA; guards next and end */
@@ -60,29 +61,49 @@ static size_t table_limit(void)
     return all > reserve ? all - reserve : 0;
 }
 
-static void *map_pages(size_t size, size_t most)
+static void raise_peak(size_t now)
 {
-    size_t now = __atomic_add_fetch(&used, size, __ATOMIC_RELAXED);
-    void *pages = now <= most ? ht_os_map(size) : NULL;
-    if (pages == NULL) {
-        __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
-        return NULL;
-    }
     size_t before = __atomic_load_n(&peak, __ATOMIC_RELAXED);
     while (now > before && !__atomic_compare_exchange_n(&peak, &before, now, true, __ATOMIC_RELAXED,
                                                         __ATOMIC_RELAXED))
         ;
+}
+
+static void *map_pages(size_t size)
+{
+    size_t now = __atomic_add_fetch(&used, size, __ATOMIC_RELAXED);
+    void *pages = now <= ht_arena_limit() ? ht_os_map(size) : NULL;
+    if (pages == NULL)
+        __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
+    else
+        raise_peak(now);
     return pages;
+}
+
+static void *map_table_pages(size_t size)
+{
+    size_t now = __atomic_add_fetch(&tables, size, __ATOMIC_RELAXED);
+    void *pages = now <= table_limit() ? map_pages(size) : NULL;
+    if (pages == NULL)
+        __atomic_sub_fetch(&tables, size, __ATOMIC_RELAXED);
+    return pages;
+}
+
+unsigned ht_arena_table_fullness(void)
+{
+    size_t limit_now = table_limit();
+    size_t now = __atomic_load_n(&tables, __ATOMIC_RELAXED);
+    return limit_now == 0 ? HT_ARENA_FULL : (unsigned)ht_min(now * HT_ARENA_FULL / limit_now, HT_ARENA_FULL);
 }
 
 void *ht_arena_map(size_t size)
 {
-    return test_says_fail() ? NULL : map_pages(ht_round_up(size, HT_PAGE), ht_arena_limit());
+    return test_says_fail() ? NULL : map_pages(ht_round_up(size, HT_PAGE));
 }
 
 void *ht_arena_map_table(size_t size)
 {
-    return test_says_fail() ? NULL : map_pages(ht_round_up(size, HT_PAGE), table_limit());
+    return test_says_fail() ? NULL : map_table_pages(ht_round_up(size, HT_PAGE));
 }
 
 void ht_arena_unmap(void *address, size_t size)
@@ -94,11 +115,24 @@ void ht_arena_unmap(void *address, size_t size)
     __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
 }
 
+void ht_arena_unmap_table(void *address, size_t size)
+{
+    ht_arena_unmap(address, size);
+    if (address != NULL)
+        __atomic_sub_fetch(&tables, ht_round_up(size, HT_PAGE), __ATOMIC_RELAXED);
+}
+
 void ht_arena_retire(void *address, size_t size)
 {
     size = ht_round_up(size, HT_PAGE);
     ht_os_discard(address, size);
     __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
+}
+
+void ht_arena_retire_table(void *address, size_t size)
+{
+    ht_arena_retire(address, size);
+    __atomic_sub_fetch(&tables, ht_round_up(size, HT_PAGE), __ATOMIC_RELAXED);
 }
 
 void *ht_arena_alloc(size_t size)
@@ -107,11 +141,11 @@ void *ht_arena_alloc(size_t size)
         return NULL;
     size = ht_round_up(size, ALIGNMENT);
     if (size > CHUNK / 4)
-        return map_pages(ht_round_up(size, HT_PAGE), table_limit());
+        return map_table_pages(ht_round_up(size, HT_PAGE));
     if (!ht_lock_take(&arena_lock))
         return NULL;
     if ((size_t)(end - next) < size) {
-        char *chunk = map_pages(CHUNK, table_limit());
+        char *chunk = map_table_pages(CHUNK);
         if (chunk == NULL) {
             ht_lock_release(&arena_lock);
             return NULL;

@@ -21,16 +21,22 @@ size_t ht_arena_peak(void);
 /* `size` zeroed bytes, aligned to 16, for ever. Takes the arena's lock, rank HT_RANK_ARENA. */
 void *ht_arena_alloc(size_t size);
 
-/* Zeroed pages, at least `size` bytes; give them back with the same size. A part of the limit (an eighth, at
- * least 2.5 MiB) is kept for what is mapped for a moment: when the tables are full a profile can still be
- * written. */
-void *ht_arena_map_table(size_t size);
+/* Zeroed pages, at least `size` bytes; give them back with the same size. */
 void *ht_arena_map(size_t size);
 void ht_arena_unmap(void *address, size_t size);
-
 /* Gives the pages back but keeps the range mapped and readable as zeros, for readers that may still look at a
  * table that was replaced. It no longer counts. */
 void ht_arena_retire(void *address, size_t size);
+
+/* The same for tables of samples. These and ht_arena_alloc() may not take all: a part of the limit (an eighth, at
+ * least 2.5 MiB) is kept, so that when the tables are full a profile can still be written. */
+void *ht_arena_map_table(size_t size);
+void ht_arena_unmap_table(void *address, size_t size);
+void ht_arena_retire_table(void *address, size_t size);
+
+/* How much of the tables' part is taken, in 64ths. */
+#define HT_ARENA_FULL 64u
+unsigned ht_arena_table_fullness(void);
 
 /* For tests: lets every request from the n-th on fail (n = 1: the next one); 0 ends it. */
 void ht_arena_fail_from(unsigned long n);
