@@ -18,8 +18,9 @@
 #include "sys/poison.h"
 
 /* The collector's own stack; profiles are encoded on another one. */
-#define COLLECTOR_STACK ((size_t)128 * 1024)
-#define NONCES          16u
+#define COLLECTOR_STACK      ((size_t)128 * 1024)
+#define COLLECTOR_STACK_MOST (COLLECTOR_STACK * 256)
+#define NONCES               16u
 
 static const struct ht_config *config;
 static int served_signal;   /* 0: none is ours */
@@ -160,6 +161,12 @@ static void make_collector(void)
     pthread_attr_setstacksize(&attributes, COLLECTOR_STACK);
     ht_os_block_signals(&signals);
     int r = pthread_create(&thread, &attributes, collect, NULL);
+    /* The thread-local variables of the whole program lie on a thread's stack, and may be larger than it. */
+    for (size_t size = COLLECTOR_STACK; r == EINVAL && size < COLLECTOR_STACK_MOST;) {
+        size *= 4;
+        pthread_attr_setstacksize(&attributes, size);
+        r = pthread_create(&thread, &attributes, collect, NULL);
+    }
     ht_os_restore_signals(&signals);
     pthread_attr_destroy(&attributes);
     ht_record_resume(pause);

@@ -266,6 +266,14 @@ def signal_at_start(t):
 
 
 @test
+def thread_locals(t):
+    """A program with 300 KB of thread-local variables: the collector starts, and answers."""
+    result = t.run_preloaded([program('thread_locals')], at_exit=None)
+    t.equal(result.err, b'', 'errors')
+    t.profiles(1)
+
+
+@test
 def fork_waits_for_a_lock(t):
     """A fork that waits, with our locks, for one that an allocating thread has: it does not wait for ever."""
     t.run_preloaded([program('fork_exec'), 'locks', '3'], timeout=30)
