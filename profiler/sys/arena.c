@@ -10,8 +10,8 @@
 #define ALIGNMENT     16
 
 static size_t limit = LIMIT_DEFAULT;
-static size_t used, peak; /* of all */
-static size_t tables;     /* of them: for ht_arena_alloc() and tables */
+static size_t used, peak;       /* of all */
+static size_t tables;           /* of them: for ht_arena_alloc() and tables */
 static unsigned long fail_from; /* counts down to 1, then every request fails; 0: none does */
 
 static struct ht_lock arena_lock; /* rank HT_RANK_ARENA; guards next and end */
@@ -93,7 +93,8 @@ unsigned ht_arena_table_fullness(void)
 {
     size_t limit_now = table_limit();
     size_t now = __atomic_load_n(&tables, __ATOMIC_RELAXED);
-    return limit_now == 0 ? HT_ARENA_FULL : (unsigned)ht_min(now * HT_ARENA_FULL / limit_now, HT_ARENA_FULL);
+    return limit_now == 0 ? HT_ARENA_FULL
+                          : (unsigned)ht_min(now * HT_ARENA_FULL / limit_now, HT_ARENA_FULL);
 }
 
 void *ht_arena_map(size_t size)

@@ -17,6 +17,7 @@ own from the kernel, are compared with that:
 Together: a false alarm in less than 1 of 10,000 runs of this file."""
 import concurrent.futures
 import math
+import re
 
 from harness import check_exact, main, program, test, truth
 from pprof_reader import Values
@@ -166,6 +167,30 @@ def freed_is_zero(t):
             t.equal((held.inuse_objects, held.inuse_bytes), (0, 0), 'in use at interval %d' % interval)
             t.check(held.alloc_bytes > 0, 'nothing sampled at interval %d' % interval)
             t.check(truth(result.text), 'no truth')
+
+
+@test
+def memory_ends(t):
+    """A million stacks in little memory: the interval doubles, the totals stay right, and the limit is kept.
+
+    Six standard errors at the largest interval it came to, which most samples did not have: odds below 1 in
+    500 million for each of the twelve comparisons."""
+    for megabytes in (4, 8, 16):
+        t.new_output('%dM' % megabytes)
+        result = t.run_preloaded([program('many_stacks'), '20', '100'], interval=1, memory='%dM' % megabytes)
+        count, total, kept, held = (int(n) for n in result.text.split())
+        profile = t.only_profile()
+        t.check('interval doubled' in ' '.join(profile.comments), 'the interval: %r' % profile.comments)
+        used = [int(n) for n in re.findall(r'\d+', profile.comment('profiler memory'))]
+        t.check(used[1] <= megabytes << 20 == used[2], 'memory: %r' % used)
+        t.equal(profile.comment('dropped'), '0', 'dropped')
+        p = -math.expm1(-100 / profile.period)
+        for wanted, size, column in ((count, 1, 'alloc_objects'), (total, 100, 'alloc_bytes'),
+                                     (kept, 1, 'inuse_objects'), (held, 100, 'inuse_bytes')):
+            got = getattr(profile.total(), column)
+            error = size * math.sqrt(wanted / size * (1 - p) / p)
+            t.check(abs(got - wanted) <= 6 * error, '%s: %d, not %d' % (column, got, wanted))
+        t.note('%d MiB: interval %d at the end' % (megabytes, profile.period))
 
 
 @test
