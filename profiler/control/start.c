@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/alone.h"
 #include "control/config.h"
 #include "control/dump.h"
 #include "control/exit.h"
@@ -150,6 +151,7 @@ __attribute__((constructor)) static void start(void)
         start_unwinding();
         ht_dump_start(&config);
         ht_fork_start();
+        ht_alone_start();
         ht_exit_start(config.at_exit);
         if (!config.follow)
             leave_children_alone();

@@ -26,7 +26,11 @@ static const struct ht_config *config;
 static int served_signal;   /* 0: none is ours */
 static uint32_t asked;      /* bumped by the handler; the collector sleeps on it */
 static uint32_t collecting; /* 1: there is a collector, or one is being made */
+static uint32_t leaving;    /* 1: it is to end; only the thread that made it so joins it */
+static pthread_t collector; /* while collecting */
+static bool stepped_aside;  /* at least once */
 static uint32_t nonces[NONCES];
+static uint32_t already_answered; /* of `asked`; the collector's, and the next one's */
 
 /* ---- the signal ---- */
 
@@ -128,13 +132,13 @@ static void *collect(void *argument)
     bool is_private = leave_descriptors();
     ht_dump_set_private(is_private);
     ht_message_speak_for_program(is_private);
-    uint32_t answered = 0;
+    uint32_t answered = already_answered;
     int64_t every = config->every_nanos;
     int64_t due = every != 0 ? ht_os_steady_nanos() + every : 0;
-    for (;;) {
+    while (__atomic_load_n(&leaving, __ATOMIC_ACQUIRE) == 0) {
         uint32_t now = __atomic_load_n(&asked, __ATOMIC_ACQUIRE);
         if (now != answered) {
-            answered = now;
+            answered = already_answered = now;
             write_one();
         } else if (due != 0 && until(due) == 0) {
             /* Late ones are left out, not made up for. */
@@ -153,28 +157,51 @@ static void make_collector(void)
     if (__atomic_exchange_n(&collecting, 1, __ATOMIC_ACQ_REL) != 0)
         return;
     pthread_attr_t attributes;
-    pthread_t thread;
     uint64_t signals;
     struct ht_record_pause pause = ht_record_pause();
     pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, COLLECTOR_STACK);
     ht_os_block_signals(&signals);
-    int r = pthread_create(&thread, &attributes, collect, NULL);
+    int r = pthread_create(&collector, &attributes, collect, NULL);
     /* The thread-local variables of the whole program lie on a thread's stack, and may be larger than it. */
     for (size_t size = COLLECTOR_STACK; r == EINVAL && size < COLLECTOR_STACK_MOST;) {
         size *= 4;
         pthread_attr_setstacksize(&attributes, size);
-        r = pthread_create(&thread, &attributes, collect, NULL);
+        r = pthread_create(&collector, &attributes, collect, NULL);
     }
     ht_os_restore_signals(&signals);
     pthread_attr_destroy(&attributes);
     ht_record_resume(pause);
-    if (r != 0) {
+    if (r != 0 && stepped_aside) {
+        /* After unshare(CLONE_NEWPID) the kernel makes no threads: leave it at that. */
+        ht_message_tell("no profiles on signals or by the clock any more: %s", strerrordesc_np(r));
+    } else if (r != 0) {
         __atomic_store_n(&collecting, 0, __ATOMIC_RELEASE);
         ht_message_warn("no profiles on signals or by the clock: cannot make a thread: %s",
                         strerrordesc_np(r));
     }
+}
+
+bool ht_trigger_step_aside(void)
+{
+    if (config == NULL || __atomic_load_n(&collecting, __ATOMIC_ACQUIRE) == 0 ||
+        __atomic_exchange_n(&leaving, 1, __ATOMIC_ACQ_REL) != 0)
+        return false;
+    struct ht_record_pause pause = ht_record_pause();
+    __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
+    ht_os_futex_wake(&asked, 1);
+    pthread_join(collector, NULL);
+    __atomic_fetch_sub(&asked, 1, __ATOMIC_RELEASE);
+    stepped_aside = true;
+    ht_record_resume(pause);
+    return true;
+}
+
+void ht_trigger_come_back(void)
+{
+    __atomic_store_n(&leaving, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&collecting, 0, __ATOMIC_RELEASE);
+    ht_record_ask_attention();
 }
 
 void ht_trigger_start(const struct ht_config *new_config)
@@ -194,7 +221,9 @@ void ht_trigger_attend(void)
 void ht_trigger_fork_child(void)
 {
     collecting = 0;
+    leaving = 0;
     asked = 0;
+    already_answered = 0;
     memset(nonces, 0, sizeof(nonces));
     if (config != NULL && (served_signal != 0 || config->every_nanos != 0))
         ht_record_ask_attention();

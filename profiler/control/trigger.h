@@ -16,6 +16,11 @@ void ht_trigger_start(const struct ht_config *config);
 /* Makes the collector if there should be one and is none: after a fork. Context: ht_record_attend(). */
 void ht_trigger_attend(void);
 
+/* Ends the collector, after the profile it is writing, so that the program has only its own threads. False when there
+ * is none. Then ht_trigger_come_back() lets the next allocation make another. Context: hooks of unshare and setns. */
+bool ht_trigger_step_aside(void);
+void ht_trigger_come_back(void);
+
 void ht_trigger_fork_child(void);
 
 #endif

@@ -391,6 +391,17 @@ def command_run_no_at_exit(t):
 
 
 @test
+def one_thread_only(t):
+    """unshare and setns, which refuse a process of several threads: the same results as without us."""
+    plain = t.run([program('alone')])
+    for interval in (1, '512K'):
+        t.new_output(str(interval))
+        result = t.run_preloaded([program('alone')], interval=interval, every='50ms')
+        t.equal((result.status, result.text, result.err), (plain.status, plain.text, plain.err), 'at %s' % interval)
+        t.profiles()
+
+
+@test
 def memory_limit(t):
     """A small HEAPTAP_MEMORY: the profile is valid, says what it dropped, and the program is unharmed."""
     python3 = sys.executable
