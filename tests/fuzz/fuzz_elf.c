@@ -14,9 +14,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define WANTS 64u
+#include "replay.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define WANTS 64u
 
 /* The reader takes a path: the bytes go to a file in memory. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -45,20 +45,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(fd);
     return 0;
 }
-
-#ifdef HT_FUZZ_REPLAY
-int main(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "rb");
-        static uint8_t data[1 << 20];
-        if (file == NULL) {
-            perror(argv[i]);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(data, fread(data, 1, sizeof(data), file));
-        fclose(file);
-    }
-    return 0;
-}
-#endif
