@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control/comments.h"
+#include "control/keep.h"
 #include "control/names.h"
 #include "control/tell.h"
 #include "report/pprof.h"
@@ -33,6 +34,7 @@ void ht_dump_start(const struct ht_config *new_config)
 {
     config = new_config;
     ht_names_start(config->output);
+    ht_keep_start(config->keep);
 }
 
 uint64_t ht_dump_count(void)
@@ -104,6 +106,8 @@ static int write_next(struct dump *dump)
     }
     if (r < 0)
         ht_os_unlink(dump->temporary);
+    else
+        ht_keep_written(dump->final);
     return r;
 }
 
@@ -230,6 +234,7 @@ void ht_dump_fork_child(void)
 {
     ht_lock_reset(&shared_lock);
     ht_lock_reset(&dump_lock);
+    ht_keep_fork_child();
     writer = 0;
     number = 0;
     written = 0;
