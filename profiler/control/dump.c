@@ -202,6 +202,11 @@ int ht_dump_next(const uint32_t *nonces, unsigned nonce_count)
     return write_profile(NULL, -1, nonces, nonce_count);
 }
 
+int ht_dump_next_name(char *ret_path, size_t size)
+{
+    return ht_names_profile(__atomic_load_n(&number, __ATOMIC_RELAXED) + 1, 0, ret_path, size);
+}
+
 int ht_dump_to_path(const char *path)
 {
     return write_profile(path, -1, NULL, 0);

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "control/dump.h"
+#include "control/status.h"
 #include "control/tell.h"
 #include "sample/record.h"
 #include "sys/arch.h"
@@ -20,34 +21,40 @@
 /* The collector's own stack; profiles are encoded on another one. */
 #define COLLECTOR_STACK      ((size_t)128 * 1024)
 #define COLLECTOR_STACK_MOST (COLLECTOR_STACK * 256)
-#define NONCES               16u
+#define REQUESTS             16u
 
 static const struct ht_config *config;
-static int served_signal;   /* 0: none is ours */
-static uint32_t asked;      /* bumped by the handler; the collector sleeps on it */
-static uint32_t collecting; /* 1: there is a collector, or one is being made */
-static uint32_t nonces[NONCES];
+static int served_signal;           /* 0: none is ours */
+static uint32_t asked;              /* bumped by the handler; the collector sleeps on it */
+static uint32_t collecting;         /* 1: there is a collector, or one is being made */
+static uint32_t profiles_asked;     /* those of them that want a profile */
+static uint64_t requests[REQUESTS]; /* marks and nonces that came with them; 0: free */
 
 /* ---- the signal ---- */
 
-static void keep_nonce(const siginfo_t *info)
+/* Keeps what came with the signal for the collector. False when no profile is wanted: it was the doctor. */
+static bool take_request(const siginfo_t *info)
 {
     uint64_t value = (uintptr_t)info->si_value.sival_ptr;
-    if (info->si_code != SI_QUEUE || value >> 48 != HT_TELL_MAGIC || (uint32_t)value == 0)
-        return;
-    for (unsigned i = 0; i < NONCES; i++) {
-        uint32_t none = 0;
-        if (__atomic_compare_exchange_n(&nonces[i], &none, (uint32_t)value, false, __ATOMIC_RELAXED,
+    uint64_t magic = value >> 48;
+    if (info->si_code != SI_QUEUE || (magic != HT_TELL_MAGIC && magic != HT_STATUS_MAGIC) ||
+        (uint32_t)value == 0)
+        return true;
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        uint64_t none = 0;
+        if (__atomic_compare_exchange_n(&requests[i], &none, value, false, __ATOMIC_RELAXED,
                                         __ATOMIC_RELAXED))
-            return;
+            break;
     }
+    return magic == HT_TELL_MAGIC;
 }
 
 /* Nothing here touches errno: the system calls are made directly. */
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     (void)signal, (void)context;
-    keep_nonce(info);
+    if (take_request(info))
+        __atomic_fetch_add(&profiles_asked, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
     ht_os_futex_wake(&asked, 1);
     /* No thread can be made in a handler: the next allocation will. */
@@ -74,22 +81,33 @@ static bool take_signal(int signal)
 
 /* ---- the collector ---- */
 
-static unsigned take_nonces(uint32_t *to)
+/* The nonces of those who asked with this mark. */
+static unsigned take_nonces(uint64_t magic, uint32_t *to)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < NONCES; i++) {
-        uint32_t nonce = __atomic_exchange_n(&nonces[i], 0, __ATOMIC_RELAXED);
-        if (nonce != 0)
-            to[count++] = nonce;
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        uint64_t request = __atomic_load_n(&requests[i], __ATOMIC_RELAXED);
+        if (request >> 48 != magic)
+            continue;
+        to[count++] = (uint32_t)request;
+        __atomic_store_n(&requests[i], 0, __ATOMIC_RELAXED);
     }
     return count;
 }
 
 static void write_one(void)
 {
-    uint32_t taken[NONCES];
-    unsigned count = take_nonces(taken);
-    ht_dump_next(taken, count);
+    uint32_t nonces[REQUESTS];
+    unsigned count = take_nonces(HT_TELL_MAGIC, nonces);
+    ht_dump_next(nonces, count);
+}
+
+static void answer_doctor(void)
+{
+    uint32_t nonces[REQUESTS];
+    unsigned count = take_nonces(HT_STATUS_MAGIC, nonces);
+    if (count != 0)
+        ht_status_answer(served_signal, nonces, count);
 }
 
 /* Tools recognise the collector by its name, which tells the signal that it serves: "heaptap-sig10". */
@@ -128,14 +146,18 @@ static void *collect(void *argument)
     bool is_private = leave_descriptors();
     ht_dump_set_private(is_private);
     ht_message_speak_for_program(is_private);
-    uint32_t answered = 0;
+    uint32_t answered = 0, profiles_answered = 0;
     int64_t every = config->every_nanos;
     int64_t due = every != 0 ? ht_os_steady_nanos() + every : 0;
     for (;;) {
         uint32_t now = __atomic_load_n(&asked, __ATOMIC_ACQUIRE);
         if (now != answered) {
             answered = now;
-            write_one();
+            answer_doctor();
+            uint32_t profiles = __atomic_load_n(&profiles_asked, __ATOMIC_RELAXED);
+            if (profiles != profiles_answered)
+                write_one();
+            profiles_answered = profiles;
         } else if (due != 0 && until(due) == 0) {
             /* Late ones are left out, not made up for. */
             int64_t late = ht_os_steady_nanos() - due;
@@ -195,7 +217,8 @@ void ht_trigger_fork_child(void)
 {
     collecting = 0;
     asked = 0;
-    memset(nonces, 0, sizeof(nonces));
+    profiles_asked = 0;
+    memset(requests, 0, sizeof(requests));
     if (config != NULL && (served_signal != 0 || config->every_nanos != 0))
         ht_record_ask_attention();
 }
