@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control/comments.h"
+#include "control/keep.h"
 #include "control/names.h"
 #include "control/tell.h"
 #include "report/pprof.h"
@@ -33,6 +34,7 @@ void ht_dump_start(const struct ht_config *new_config)
 {
     config = new_config;
     ht_names_start(config->output);
+    ht_keep_start(config->keep);
 }
 
 uint64_t ht_dump_count(void)
@@ -104,6 +106,8 @@ static int write_next(struct dump *dump)
     }
     if (r < 0)
         ht_os_unlink(dump->temporary);
+    else
+        ht_keep_written(dump->final);
     return r;
 }
 
@@ -198,6 +202,11 @@ int ht_dump_next(const uint32_t *nonces, unsigned nonce_count)
     return write_profile(NULL, -1, nonces, nonce_count);
 }
 
+int ht_dump_next_name(char *ret_path, size_t size)
+{
+    return ht_names_profile(__atomic_load_n(&number, __ATOMIC_RELAXED) + 1, 0, ret_path, size);
+}
+
 int ht_dump_to_path(const char *path)
 {
     return write_profile(path, -1, NULL, 0);
@@ -230,6 +239,7 @@ void ht_dump_fork_child(void)
 {
     ht_lock_reset(&shared_lock);
     ht_lock_reset(&dump_lock);
+    ht_keep_fork_child();
     writer = 0;
     number = 0;
     written = 0;

@@ -16,6 +16,9 @@ void ht_dump_start(const struct ht_config *config);
  * listens to, on standard error. 0 or -errno. Context: collector, exit, API. */
 int ht_dump_next(const uint32_t *nonces, unsigned nonce_count);
 
+/* What ht_dump_next() will call its profile, if nobody takes the name. 0 or -errno. */
+int ht_dump_next_name(char *ret_path, size_t size);
+
 /* A path of the caller's choice, replaced if it exists; a descriptor of the caller's. The caller is told only by
  * the result. */
 int ht_dump_to_path(const char *path);
