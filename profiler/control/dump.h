@@ -1,7 +1,7 @@
 /* dump.h: one profile, from the tables to a file under its final name, and the line that tells of it.
  *
  * Profiles are written one at a time (rank HT_RANK_DUMP), on a stack of their own, with sampling paused in the
- * writing thread. A profile is written to a temporary name beside it and renamed when it is complete. */
+ * writing thread. A profile gets its name when it is complete, so that nothing half is left, whatever ends the process. */
 #ifndef HT_CONTROL_DUMP_H
 #define HT_CONTROL_DUMP_H
 

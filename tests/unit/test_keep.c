@@ -9,7 +9,7 @@
 #include "sys/arena.h"
 
 static char directory[64];
-static char path[256];
+static char path[512];
 
 static const char *name(unsigned number)
 {
@@ -137,7 +137,7 @@ TEST(keep_long_names)
     start(2);
     write_one(1);
     snprintf(path, sizeof(path), "%s/%0200d", directory, 1);
-    char long_name[256];
+    char long_name[512];
     strcpy(long_name, path);
     put(long_name, "profile");
     ht_keep_written(long_name);
