@@ -172,11 +172,12 @@ void *realloc(void *block, size_t size)
     return ht_next.realloc(block, size);
 }
 
-/* Not next's: glibc's calls realloc(), which is ours, and would be counted twice. */
+/* Not next's: glibc's calls realloc(), which is ours, and would be counted twice. But what cannot succeed
+ * fails as next's does: mimalloc's realloc() leaves errno alone then, its reallocarray() does not. */
 void *reallocarray(void *block, size_t count, size_t size)
 {
     size_t total;
-    if (HT_UNLIKELY(__builtin_mul_overflow(count, size, &total)))
+    if (HT_UNLIKELY(__builtin_mul_overflow(count, size, &total) || total > PTRDIFF_MAX))
         return ht_next.reallocarray(block, count, size); /* fails in its own way */
     bool borrowed = ht_hot_alloc(total);
     if (HT_UNLIKELY(borrowed | ht_hot_is_live(block)))

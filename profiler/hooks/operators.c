@@ -112,7 +112,8 @@ static void count_afterwards(const void *block, size_t size, const struct ht_fra
 
 /* The first call tells who counts: if the real operator comes back to a hook (libstdc++'s calls malloc; jemalloc's
  * aligned ones call aligned_alloc), the hook has counted it; if it does not, this one does from now on. Nothing is
- * settled by a call that throws, or of no size. */
+ * settled by a call that throws, or of no size. One that does not may still do so after a new_handler: jemalloc's
+ * next try is malloc(), and the block has been recorded when it comes here. */
 #define DEFINE_NEW(name, parameters, arguments)                                                    \
     HT_EXPORT void *name parameters;                                                               \
     static void *first_##name parameters;                                                          \
@@ -142,8 +143,9 @@ static void count_afterwards(const void *block, size_t size, const struct ht_fra
     {                                                                                              \
         struct ht_frame caller = HT_ARCH_CALLER_FRAME();                                           \
         ht_interval_id interval = ht_record_begin(size);                                           \
+        ht_thread.last_block = 0;                                                                  \
         void *block = next_##name arguments;                                                       \
-        if (interval != 0 && block != NULL)                                                        \
+        if (interval != 0 && block != NULL && ht_thread.last_block != (uintptr_t)block)            \
             ht_record_block(block, size, interval, &caller);                                       \
         return block;                                                                              \
     }                                                                                              \

@@ -15,6 +15,7 @@ struct ht_thread {
     uint64_t random;             /* xorshift state; 0: this thread has not sampled yet */
     uintptr_t stack_low; /* readable pages of the thread's own stack, [low, high); see unwind.c */
     uintptr_t stack_high;
+    uintptr_t last_block;  /* the latest block that this thread recorded; see hooks/operators.c */
     uint32_t borrows;      /* allocations that took the slow path */
     uint32_t gap_interval; /* id of the interval the gap was drawn with (sampler.h); 0: off */
     uint32_t

@@ -204,6 +204,7 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
 {
     struct ht_record_pause pause = ht_record_pause();
     record(block, size, interval, caller);
+    ht_thread.last_block = (uintptr_t)block;
     ht_record_resume(pause);
 }
 

@@ -26,7 +26,7 @@ struct span {
 #define SPAN_STEP_MAX ((uintptr_t)16 << 20)
 
 static uintptr_t main_stack_top;
-static uintptr_t main_thread; /* its thread pointer: not on its stack */
+static uintptr_t main_thread; /* its thread pointer; 0 if not known */
 
 static bool span_grow(struct span *span, uintptr_t to)
 {
@@ -58,14 +58,19 @@ static uintptr_t thread_pointer(void)
     return thread;
 }
 
+static bool is_on_main_stack(uintptr_t sp)
+{
+    return sp < main_stack_top && main_stack_top - sp < SPAN_STEP_MAX;
+}
+
 /* Where the stack that holds `sp` must end if it is this thread's own: the main thread's ends above the strings
- * that the kernel put there; glibc lays a thread's control block, which the thread pointer names, at the top of
- * its stack. */
+ * that the kernel put there; glibc lays any other thread's control block, which the thread pointer names, at the
+ * top of its stack. The main thread's block is above no stack, but often above coroutines' stacks. */
 static uintptr_t own_stack_top(uintptr_t sp)
 {
-    uintptr_t thread = thread_pointer();
-    if (sp < main_stack_top && main_stack_top - sp < SPAN_STEP_MAX)
+    if (is_on_main_stack(sp))
         return main_stack_top;
+    uintptr_t thread = thread_pointer();
     if (thread == main_thread || sp >= thread || thread - sp >= SPAN_STEP_MAX)
         return 0;
     return ht_round_down(thread, HT_PAGE);
@@ -229,7 +234,7 @@ bool ht_unwind_start(const char **ret_reason)
     const char *last = (const char *)getauxval(AT_EXECFN);
     if (last != NULL)
         main_stack_top = ht_round_up((uintptr_t)last + strlen(last) + 1 + 8, HT_PAGE);
-    if (ht_os_pid() == ht_os_tid())
+    if (is_on_main_stack((uintptr_t)__builtin_frame_address(0)))
         main_thread = thread_pointer();
     return ht_learn_start(ret_reason);
 }
