@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -16,6 +18,8 @@
 
 HT_EXPORT int unshare(int flags);
 HT_EXPORT int setns(int fd, int type);
+HT_EXPORT int prctl(int option, ...);
+HT_EXPORT int capset(void *header, const void *data);
 
 /* A thread that was joined counts as one of the process's for a moment longer: 100 tries of a millisecond. */
 #define TRIES     100
@@ -25,6 +29,8 @@ HT_EXPORT int setns(int fd, int type);
 
 static int (*next_unshare)(int);
 static int (*next_setns)(int, int);
+static int (*next_prctl)(int, unsigned long, unsigned long, unsigned long, unsigned long);
+static int (*next_capset)(void *, const void *);
 
 static void find(void *to, const char *name)
 {
@@ -37,6 +43,8 @@ void ht_alone_start(void)
 {
     find(&next_unshare, "unshare");
     find(&next_setns, "setns");
+    find(&next_prctl, "prctl");
+    find(&next_capset, "capset");
 }
 
 static int result_of(intptr_t r)
@@ -87,4 +95,43 @@ int unshare(int flags)
 int setns(int fd, int type)
 {
     return call_alone(call_setns, fd, type);
+}
+
+/* ---- capabilities ---- */
+
+/* Capabilities are a thread's own. A program that changes those of its one thread, and then its user, would find the
+ * collector without them: the C library sets the user in every thread, and aborts the program when one may and another
+ * may not. A collector that is made afterwards has what the thread that makes it has. */
+static bool changes_capabilities(int option, unsigned long argument)
+{
+    return option == PR_SET_KEEPCAPS || option == PR_SET_SECUREBITS || option == PR_CAPBSET_DROP ||
+           (option == PR_CAP_AMBIENT && argument != PR_CAP_AMBIENT_IS_SET);
+}
+
+int prctl(int option, ...)
+{
+    va_list arguments;
+    va_start(arguments, option);
+    unsigned long a = va_arg(arguments, unsigned long), b = va_arg(arguments, unsigned long);
+    unsigned long c = va_arg(arguments, unsigned long), d = va_arg(arguments, unsigned long);
+    va_end(arguments);
+    bool aside =
+        changes_capabilities(option, a) && ht_fork_is_own_process() && ht_trigger_step_aside();
+    int r = next_prctl != NULL
+                ? next_prctl(option, a, b, c, d)
+                : result_of(ht_arch_syscall(SYS_prctl, (uintptr_t)option, a, b, c, d, 0));
+    if (aside)
+        ht_trigger_come_back();
+    return r;
+}
+
+int capset(void *header, const void *data)
+{
+    bool aside = ht_fork_is_own_process() && ht_trigger_step_aside();
+    int r = next_capset != NULL ? next_capset(header, data)
+                                : result_of(ht_arch_syscall(SYS_capset, (uintptr_t)header,
+                                                            (uintptr_t)data, 0, 0, 0, 0));
+    if (aside)
+        ht_trigger_come_back();
+    return r;
 }

@@ -124,7 +124,7 @@ static void name_thread(void)
         snprintf(name, sizeof(name), "heaptap-sig%d", served_signal);
     else
         snprintf(name, sizeof(name), "heaptap-none");
-    prctl(PR_SET_NAME, name);
+    ht_arch_syscall(SYS_prctl, PR_SET_NAME, (uintptr_t)name, 0, 0, 0, 0);
 }
 
 /* An empty descriptor table of this thread's own. Before Linux 5.9 there is no way to get one without holding

@@ -52,13 +52,16 @@ TEST(unwind_starts_and_leaves_no_descriptor)
     CHECK_EQ(after, before + 1);
 }
 
+/* The empty asm keeps the compiler from making a loop of it, or of several levels one. */
 __attribute__((noinline)) static int recurse(int levels, unsigned depth_max)
 {
+    int result = levels;
     if (levels == 0)
         walk_from_caller(depth_max);
     else
-        recurse(levels - 1, depth_max);
-    return (int)depth + levels; /* no tail call */
+        result = recurse(levels - 1, depth_max);
+    __asm__ volatile("" : "+r"(result));
+    return result;
 }
 
 TEST(unwind_reaches_the_root)

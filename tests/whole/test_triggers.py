@@ -2,6 +2,7 @@
 """What makes a profile be written: the signal, the clock, the command, the end of the process."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -445,6 +446,19 @@ def one_thread_only(t):
         result = t.run_preloaded([program('alone')], interval=interval, every='50ms')
         t.equal((result.status, result.text, result.err), (plain.status, plain.text, plain.err), 'at %s' % interval)
         t.profiles()
+
+
+@test
+def capabilities(t):
+    """A program that gives up its user but keeps capabilities of its one thread for a moment is not aborted."""
+    setpriv = shutil.which('setpriv')
+    if os.geteuid() != 0 or not setpriv:
+        return t.note('not root, or no setpriv')
+    command = [setpriv, '--reuid', '65534', '--clear-groups', 'id', '-u']
+    plain = t.run(command)
+    t.new_output('preloaded')
+    result = t.run_preloaded(command, follow=1, at_exit=0)
+    t.equal((result.status, result.text, result.err), (plain.status, plain.text, plain.err), 'setpriv')
 
 
 @test
