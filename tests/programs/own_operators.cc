@@ -9,6 +9,7 @@
 #include <vector>
 
 static constexpr uint64_t mark = UINT64_C(0x6f776e206e657721);
+static volatile size_t absurd = static_cast<size_t>(PTRDIFF_MAX) - 1000;
 static long balance;
 
 static void *get(size_t size)
@@ -77,7 +78,7 @@ int main()
     work();
     say("balance %ld\n", balance - before);
     try {
-        delete[] new char[static_cast<size_t>(PTRDIFF_MAX) - 1000];
+        delete[] new char[absurd];
     } catch (const std::bad_alloc &) {
         say("bad_alloc, balance %ld\n", balance - before);
     }

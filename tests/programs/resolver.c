@@ -19,7 +19,7 @@ static int one(void)
     return 1;
 }
 
-static int (*resolve(void))(void)
+__attribute__((used)) static int (*resolve(void))(void)
 {
     blocks[0] = malloc(100);
     blocks[1] = realloc(calloc(3, 30), 900);
