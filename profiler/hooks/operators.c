@@ -16,6 +16,9 @@
 #include "sample/hot.h"
 #include "sample/record.h"
 
+/* Weak: a program with operators of its own, linked with the archive, keeps those and takes the others from here. */
+#define REPLACEABLE HT_EXPORT __attribute__((weak))
+
 typedef size_t alignment;    /* std::align_val_t */
 typedef const void *nothrow; /* const std::nothrow_t & */
 
@@ -115,7 +118,7 @@ static void count_afterwards(const void *block, size_t size, const struct ht_fra
  * settled by a call that throws, or of no size. One that does not may still do so after a new_handler: jemalloc's
  * next try is malloc(), and the block has been recorded when it comes here. */
 #define DEFINE_NEW(name, parameters, arguments)                                                    \
-    HT_EXPORT void *name parameters;                                                               \
+    REPLACEABLE void *name parameters;                                                             \
     static void *first_##name parameters;                                                          \
     static void *(*next_##name)parameters = first_##name;                                          \
     static bool counts_##name;                                                                     \
@@ -170,7 +173,7 @@ static void forget(void *block)
 
 /* In a C++ program without a C++ library, as with new, free() it is. */
 #define DEFINE_DELETE(name, parameters, arguments)                                                 \
-    HT_EXPORT void name parameters;                                                                \
+    REPLACEABLE void name parameters;                                                              \
     static void first_##name parameters;                                                           \
     static void(*next_##name) parameters = first_##name;                                           \
                                                                                                    \

@@ -18,6 +18,7 @@ static volatile size_t zero = 0;
 static volatile size_t largest = SIZE_MAX;
 static volatile size_t half = (size_t)PTRDIFF_MAX;
 static volatile size_t root = (size_t)1 << 32;
+static volatile size_t three = 3, hundred = 100; /* no powers of two */
 static volatile int error_before = 1234;
 
 static bool with_pvalloc = true;
@@ -244,7 +245,7 @@ NOINLINE static void edges_of_aligned(void)
     EDGE(64, aligned_alloc(64, 65));
     EDGE(64, aligned_alloc(64, zero));
     EDGE(1, aligned_alloc(zero, 64));
-    EDGE(1, aligned_alloc(3, 64));
+    EDGE(1, aligned_alloc(three, 64));
     EDGE(64, aligned_alloc(64, half + 1));
     EDGE(64, aligned_alloc(64, largest));
     EDGE(64, aligned_alloc(64, largest - 63));
@@ -255,8 +256,8 @@ NOINLINE static void edges_of_aligned(void)
     EDGE(128, memalign(128, 10));
     EDGE(128, memalign(128, zero));
     EDGE(1, memalign(zero, 10));
-    EDGE(1, memalign(3, 10));
-    EDGE(1, memalign(100, 10));
+    EDGE(1, memalign(three, 10));
+    EDGE(1, memalign(hundred, 10));
     EDGE(1, memalign(half + 1, 10));
     EDGE(1, memalign(half + 2, 10));
     EDGE(1, memalign(largest, 10));
