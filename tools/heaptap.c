@@ -15,16 +15,17 @@ static int version_command(int argc, char **argv)
 static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
-} commands[] =
-    {
-        {"run", run_command},
-        {"snapshot", snapshot_command},
-        {"help", help_command},
-        {"--help", help_command},
-        {"-h", help_command},
-        {"version", version_command},
-        {"--version", version_command},
-        {"settings", settings_command}, /* the table for scripts; not in the help */
+} commands[] = {
+    {"run", run_command},
+    {"snapshot", snapshot_command},
+    {"doctor", doctor_command},
+    {"help", help_command},
+    {"--help", help_command},
+    {"-h", help_command},
+    {"version", version_command},
+    {"--version", version_command},
+    /* The table for scripts; not in the help. */
+    {"settings", settings_command},
 };
 
 int main(int argc, char **argv)

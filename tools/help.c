@@ -58,13 +58,23 @@ static void print_snapshot(void)
     print_row("--signal NAME", "the signal to send, if heaptap cannot find out", NULL);
 }
 
+static void print_doctor(void)
+{
+    puts(
+        "heaptap doctor PID\n"
+        "heaptap doctor [--] PROGRAM [ARGUMENT]...\n"
+        "Says what is hooked in a process, how it does, and what is wrong; or what would be wrong\n"
+        "with a program, which is looked at and not started. Ends with 1 when something is wrong.");
+}
+
 bool help_print(const char *topic)
 {
     if (!topic) {
         puts("heaptap, a sampling heap profiler: which code holds the heap?\n\n"
              "  heaptap run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
              "  heaptap snapshot [OPTION]... PID\n"
-             "  heaptap help [run|snapshot]\n"
+             "  heaptap doctor PID | PROGRAM\n"
+             "  heaptap help [run|snapshot|doctor]\n"
              "  heaptap --version\n\n"
              "The profiles are for pprof: go tool pprof -http=: FILE\n");
         print_settings();
@@ -72,6 +82,8 @@ bool help_print(const char *topic)
         print_run();
     } else if (strcmp(topic, "snapshot") == 0) {
         print_snapshot();
+    } else if (strcmp(topic, "doctor") == 0) {
+        print_doctor();
     } else {
         return false;
     }

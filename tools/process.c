@@ -14,8 +14,8 @@
 
 #define THREAD_PREFIX "heaptap-"
 
-/* One text file below /proc, at most `size` - 1 bytes of it. 0 or -errno. */
-static int read_text(const char *path, char *ret_text, size_t size)
+/* One text file below /proc, at most `size` - 1 bytes of it. Its length, or -errno. */
+static ssize_t read_text(const char *path, char *ret_text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -26,11 +26,17 @@ static int read_text(const char *path, char *ret_text, size_t size)
         length += (size_t)n;
     ret_text[length] = 0;
     close(fd);
-    return 0;
+    return (ssize_t)length;
 }
 
-/* What follows "\nname:" in a status file; "" when it is not there. */
-static const char *field(const char *status, const char *name)
+ssize_t process_read(const struct process *process, const char *name, char *ret_text, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", process->pid, name);
+    return read_text(path, ret_text, size);
+}
+
+const char *process_field(const char *status, const char *name)
 {
     char key[32];
     snprintf(key, sizeof(key), "\n%s:\t", name);
@@ -40,7 +46,7 @@ static const char *field(const char *status, const char *name)
 
 static uint64_t signal_set(const char *status, const char *name)
 {
-    return strtoull(field(status, name), NULL, 16);
+    return strtoull(process_field(status, name), NULL, 16);
 }
 
 static void read_thread_name(struct process *process, const char *directory, const char *thread)
@@ -53,6 +59,7 @@ static void read_thread_name(struct process *process, const char *directory, con
         return;
     name[strcspn(name, "\n")] = 0;
     const char *trigger = name + strlen(THREAD_PREFIX);
+    process->has_collector = true;
     if (strcmp(trigger, "none") == 0) {
         process->trigger = PROCESS_HAS_NO_SIGNAL;
     } else if (strncmp(trigger, "sig", 3) == 0 && ht_parse_number(trigger + 3, &signal) == 0 &&
@@ -116,15 +123,15 @@ int process_open(struct process *process)
     fcntl(process->fd, F_SETFD, FD_CLOEXEC);
 
     snprintf(path, sizeof(path), "/proc/%d/status", process->pid);
-    int r = read_text(path, status, sizeof(status));
-    if (r < 0)
-        return r == -ENOENT ? -ESRCH : r;
+    ssize_t length = read_text(path, status, sizeof(status));
+    if (length < 0)
+        return length == -ENOENT ? -ESRCH : (int)length;
     snprintf(process->name, sizeof(process->name), "%.*s", (int)strcspn(status, "\n") - 6,
              status + 6);
     process->caught = signal_set(status, "SigCgt");
     process->ignored = signal_set(status, "SigIgn");
-    if (sscanf(field(status, "Uid"), "%*u %u", &process->uid) != 1 ||
-        sscanf(field(status, "Gid"), "%*u %u", &process->gid) != 1)
+    if (sscanf(process_field(status, "Uid"), "%*u %u", &process->uid) != 1 ||
+        sscanf(process_field(status, "Gid"), "%*u %u", &process->gid) != 1)
         return -EIO;
     if (syscall(SYS_pidfd_send_signal, process->fd, 0, NULL, 0) < 0)
         return -errno;
@@ -155,7 +162,7 @@ bool process_blocks_everywhere(const struct process *process, int signal)
         return false;
     for (struct dirent *thread; blocks && (thread = readdir(threads));) {
         snprintf(path, sizeof(path), "%s/%s/status", directory, thread->d_name);
-        if (thread->d_name[0] != '.' && read_text(path, status, sizeof(status)) == 0)
+        if (thread->d_name[0] != '.' && read_text(path, status, sizeof(status)) > 0)
             blocks = signal_set(status, "SigBlk") >> (signal - 1) & 1;
     }
     closedir(threads);

@@ -22,6 +22,7 @@ struct process {
     char name[64];
     uint64_t caught, ignored; /* signals; bit 0 is signal 1 */
     enum process_trigger trigger;
+    bool has_collector; /* false: the library is there, but not its thread */
     int signal;
     /* What to put before a path to have it mean what it means to the process: "" or "/proc/PID/root". */
     char root[32];
@@ -29,6 +30,10 @@ struct process {
 
 /* 0; -ESRCH; -EPERM when it is not ours to signal; -errno. */
 int process_open(struct process *process);
+/* A file of /proc/PID: at most `size` - 1 bytes of it, and a NUL. Its length, or -errno. */
+ssize_t process_read(const struct process *process, const char *name, char *ret_text, size_t size);
+/* What follows "name:" in the status file; "" when it is not there. */
+const char *process_field(const char *status, const char *name);
 /* 0 or -errno. */
 int process_send(const struct process *process, int signal, uint64_t value);
 /* Whether no thread but heaptap's own, which blocks everything, would take the signal now. */

@@ -51,7 +51,7 @@ void report_file_remove(struct report_file *file)
     file->fd = -1;
 }
 
-static void unescape(char *text)
+void report_unescape(char *text)
 {
     char *to = text;
     for (const char *from = text; *from; from++) {
@@ -81,8 +81,8 @@ static bool parse_line(char *line, struct report *ret_report)
         if (i != PATH && i != ERROR && ht_parse_number(fields[i], &numbers[i]) < 0)
             return false;
     }
-    unescape(fields[PATH]);
-    unescape(fields[ERROR]);
+    report_unescape(fields[PATH]);
+    report_unescape(fields[ERROR]);
     *ret_report = (struct report){
         .pid = (pid_t)numbers[PID],
         .path = fields[PATH],

@@ -39,6 +39,9 @@ void report_file_read(struct report_file *file, void (*visit)(void *, const stru
                       void *context);
 void report_file_remove(struct report_file *file);
 
+/* \t, \n and \\ become what they stand for, in place. */
+void report_unescape(char *text);
+
 /* "1.2 MiB in use, 345 samples, 210 stacks"; overwritten by the next call. */
 const char *report_numbers(const struct report *report);
 

@@ -5,19 +5,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "control/config.h"
 
-#include "process.h"
-#include "report_file.h"
-
-/* What a signal carries to ask for a profile and a line about it: this mark, then the number in the name of
- * the file that gets the line. */
-#define REQUEST_MARK  (UINT64_C(0x6874) << 48)
-#define REPORT_FORMAT "%s/tmp/.heaptap-report.%08x"
+#include "ask.h"
 
 #define LOOK_EVERY_MS 20
 #define TIMEOUT       "30s"
@@ -199,29 +192,13 @@ static bool process_lives_until(const struct process *process, int64_t when_nano
 static int ask(struct snapshot *snapshot)
 {
     struct process *process = &snapshot->process;
-    uint32_t number;
-    char path[PATH_MAX];
-    if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-        return EXIT_OURSELVES;
-    snprintf(path, sizeof(path), REPORT_FORMAT, process->root, number);
-    int r = report_file_create_at(&snapshot->report, path);
-    if (r < 0) {
-        say("%s: %s", path, strerror(-r));
-        return 1;
-    }
-    /* The process must be able to write to it, and nobody else. */
-    if (geteuid() != process->uid && fchown(snapshot->report.fd, process->uid, process->gid) < 0)
-        say("%s: %s", path, strerror(errno));
-
     unsigned answers_before = snapshot->answers;
     int64_t end = steady_nanos() + snapshot->timeout_nanos;
-    r = process_send(process, snapshot->signal, REQUEST_MARK | number);
-    if (r < 0) {
-        say("process %d (%s): %s", process->pid, process->name, strerror(-r));
-        r = 1;
-    }
+    int r = ask_send(process, snapshot->signal, ASK_FOR_PROFILE, false, &snapshot->report);
+    if (r < 0)
+        return 1;
     bool lives = true;
-    while (r == 0 && snapshot->answers == answers_before && lives && !interrupted) {
+    while (snapshot->answers == answers_before && lives && !interrupted) {
         int64_t now = steady_nanos();
         if (now >= end)
             break;
@@ -230,7 +207,7 @@ static int ask(struct snapshot *snapshot)
         report_file_read(&snapshot->report, hear_of_profile, snapshot);
     }
     report_file_remove(&snapshot->report);
-    if (r == 0 && snapshot->answers == answers_before && !interrupted) {
+    if (snapshot->answers == answers_before && !interrupted) {
         if (lives)
             say_silence(snapshot);
         else

@@ -148,6 +148,23 @@ const char *target_obstacle(const char *path, char ret_culprit[PATH_MAX])
     return obstacle;
 }
 
+const char *target_library_obstacle(const char *path)
+{
+    Elf64_Ehdr elf;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR ? "is not there" : "cannot be read";
+    ssize_t size = pread(fd, &elf, sizeof(elf), 0);
+    close(fd);
+    if (size < SELFMAG || memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0)
+        return "is no library";
+    if (size < (ssize_t)sizeof(elf) || elf.e_ident[EI_CLASS] != ELFCLASS64)
+        return "is a 32-bit library";
+    if (elf.e_machine != EM_X86_64)
+        return "is not made for x86-64";
+    return elf.e_type == ET_DYN ? NULL : "is no shared library";
+}
+
 int target_find_library(char ret_path[PATH_MAX])
 {
     static const char *const places[] = {

@@ -14,6 +14,10 @@ int target_find(const char *name, char ret_path[PATH_MAX]);
  * script that it is, and then the result make a sentence. NULL when nothing is known against it. */
 const char *target_obstacle(const char *path, char ret_culprit[PATH_MAX]);
 
+/* Why the loader would not preload the library at `path`; it completes a sentence that begins with its name. NULL when
+ * nothing is known against it. */
+const char *target_library_obstacle(const char *path);
+
 /* Our library: in the tree that this command was built in, or where it is installed. 0 or -ENOENT. */
 int target_find_library(char ret_path[PATH_MAX]);
 

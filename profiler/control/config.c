@@ -56,6 +56,21 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
             "A relative path starts at the directory in which the program was started.",
     },
     {
+        .name = "HEAPTAP_KEEP",
+        .option = "--keep",
+        .argument = "NUMBER",
+        .kind = HT_SETTING_NUMBER,
+        .offset = FIELD(keep),
+        .least = 0,
+        .most = HT_KEEP_MAX,
+        .fallback = "0",
+        .allowed = "a number up to 1000, 0 for all",
+        .help = "newest profiles that each process keeps, 0 for all",
+        .manual =
+            "When a profile is complete, the oldest one that the same process wrote under such a "
+            "name is removed, if it is still the file that was written. Nothing else ever is.",
+    },
+    {
         .name = "HEAPTAP_EVERY",
         .option = "--every",
         .argument = "TIME",

@@ -13,6 +13,8 @@
 #define HT_CONFIG_TEXT_SIZE 1024
 /* Fits every sentence that this file makes. */
 #define HT_CONFIG_ERROR_SIZE 768
+/* The most that HEAPTAP_KEEP takes. */
+#define HT_KEEP_MAX 1000u
 
 struct ht_config {
     uint64_t interval_bytes; /* mean gap between two samples; 1: every allocation; 0: off */
@@ -20,6 +22,7 @@ struct ht_config {
     int64_t every_nanos;     /* between two profiles; 0: never */
     int signal;              /* writes a profile; 0: none does */
     unsigned depth;          /* frames kept of a stack */
+    unsigned keep;           /* profiles that stay, the newest; 0: all */
     bool at_exit, follow, verbose, check_unwind;
     char output[HT_CONFIG_TEXT_SIZE]; /* a pattern, checked but not expanded */
     char report[HT_CONFIG_TEXT_SIZE]; /* "": none */
@@ -50,7 +53,7 @@ struct ht_setting {
     const char *manual;   /* what the help adds in the manual; may be NULL */
 };
 
-#define HT_SETTING_COUNT 11
+#define HT_SETTING_COUNT 12
 extern const struct ht_setting ht_settings[HT_SETTING_COUNT];
 
 void ht_config_defaults(struct ht_config *config);

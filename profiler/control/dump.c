@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control/comments.h"
+#include "control/keep.h"
 #include "control/names.h"
 #include "control/tell.h"
 #include "report/pprof.h"
@@ -33,6 +34,7 @@ void ht_dump_start(const struct ht_config *new_config)
 {
     config = new_config;
     ht_names_start(config->output);
+    ht_keep_start(config->keep);
 }
 
 uint64_t ht_dump_count(void)
@@ -50,6 +52,7 @@ void ht_dump_set_private(bool is_private)
 struct dump {
     const char *path; /* NULL: the next name */
     int fd;           /* >= 0: this descriptor */
+    bool is_named;    /* the file has its temporary name while it is written */
     const uint32_t *nonces;
     unsigned nonce_count;
     struct ht_telling telling;
@@ -64,62 +67,108 @@ static int encode(struct dump *dump, int fd)
     return ht_pprof_encode(&dump->snapshot, fd, &dump->telling.totals);
 }
 
-/* Writes the whole profile under the temporary name. */
-static int write_temporary(struct dump *dump)
+/* ---- its file ---- */
+
+/* A profile is written to a file without a name, and gets its name when it is complete: whatever ends the process,
+ * nothing half is left. Where there are no such files it has a temporary name, beside the final one. */
+static int open_file(struct dump *dump)
 {
     int r = ht_names_temporary(dump->final, number, dump->temporary, sizeof(dump->temporary));
     if (r < 0)
         return r;
+    if (!dump->is_named) {
+        char *name = strrchr(dump->temporary, '/');
+        HT_ASSERT(name != NULL);
+        char after = name[1];
+        name[1] = 0; /* the directory, for a moment */
+        int fd = ht_os_create_unnamed(dump->temporary, 0600);
+        name[1] = after;
+        if (fd >= 0)
+            return fd;
+    }
+    dump->is_named = true;
     int fd = ht_os_create(dump->temporary, 0600);
     if (fd == -EEXIST) { /* left by a process of the same number that was killed */
         ht_os_unlink(dump->temporary);
         fd = ht_os_create(dump->temporary, 0600);
     }
+    return fd;
+}
+
+static int publish_new(struct dump *dump, int fd)
+{
+    return dump->is_named ? ht_os_rename_new(dump->temporary, dump->final)
+                          : ht_os_name(fd, dump->final);
+}
+
+/* The next name that is not taken. */
+static int publish_next(struct dump *dump, int fd)
+{
+    int r = publish_new(dump, fd);
+    for (unsigned attempt = 1; r == -EEXIST && attempt <= ATTEMPTS; attempt++) {
+        if (ht_names_have_number())
+            r = ht_names_profile(++number, 0, dump->final, sizeof(dump->final));
+        else
+            r = ht_names_profile(number, attempt, dump->final, sizeof(dump->final));
+        if (r == 0)
+            r = publish_new(dump, fd);
+    }
+    return r;
+}
+
+static int publish_over(struct dump *dump, int fd)
+{
+    int r = 0;
+    if (!dump->is_named) {
+        r = ht_os_name(fd, dump->temporary);
+        if (r == -EEXIST) {
+            ht_os_unlink(dump->temporary);
+            r = ht_os_name(fd, dump->temporary);
+        }
+    }
+    if (r == 0) {
+        r = ht_os_rename_over(dump->temporary, dump->final);
+        if (r < 0)
+            ht_os_unlink(dump->temporary);
+    }
+    return r;
+}
+
+static int write_file(struct dump *dump)
+{
+    int fd = open_file(dump);
     if (fd < 0)
         return fd;
-    r = encode(dump, fd);
+    int r = encode(dump, fd);
+    bool is_whole = r == 0;
+    if (is_whole)
+        r = dump->path != NULL ? publish_over(dump, fd) : publish_next(dump, fd);
     ht_os_close(fd);
-    if (r < 0)
+    if (r < 0 && dump->is_named)
         ht_os_unlink(dump->temporary); /* half a profile is worse than none */
+    if (r < 0 && is_whole && !dump->is_named) {
+        dump->is_named = true; /* it could not be named: no /proc, for one */
+        return write_file(dump);
+    }
     return r;
 }
 
 static int write_next(struct dump *dump)
 {
-    unsigned attempt = 0;
-    number++;
-    int r = ht_names_profile(number, 0, dump->final, sizeof(dump->final));
+    int r = ht_names_profile(++number, 0, dump->final, sizeof(dump->final));
     if (r == 0)
-        r = write_temporary(dump);
-    if (r < 0)
-        return r;
-    while ((r = ht_os_rename_new(dump->temporary, dump->final)) == -EEXIST && attempt < ATTEMPTS) {
-        attempt++;
-        if (ht_names_have_number())
-            r = ht_names_profile(++number, 0, dump->final, sizeof(dump->final));
-        else
-            r = ht_names_profile(number, attempt, dump->final, sizeof(dump->final));
-        if (r < 0)
-            break;
-    }
-    if (r < 0)
-        ht_os_unlink(dump->temporary);
+        r = write_file(dump);
+    if (r == 0)
+        ht_keep_written(dump->final);
     return r;
 }
 
+/* A path without a directory is in the current one. */
 static int write_path(struct dump *dump)
 {
-    size_t length = strlen(dump->path);
-    if (length >= sizeof(dump->final))
-        return -ENAMETOOLONG;
-    memcpy(dump->final, dump->path, length + 1);
-    int r = write_temporary(dump);
-    if (r < 0)
-        return r;
-    r = ht_os_rename_over(dump->temporary, dump->final);
-    if (r < 0)
-        ht_os_unlink(dump->temporary);
-    return r;
+    int n = snprintf(dump->final, sizeof(dump->final), "%s%s",
+                     strchr(dump->path, '/') != NULL ? "" : "./", dump->path);
+    return n >= 0 && (size_t)n < sizeof(dump->final) ? write_file(dump) : -ENAMETOOLONG;
 }
 
 static bool is_next(const struct dump *dump)
@@ -198,6 +247,11 @@ int ht_dump_next(const uint32_t *nonces, unsigned nonce_count)
     return write_profile(NULL, -1, nonces, nonce_count);
 }
 
+int ht_dump_next_name(char *ret_path, size_t size)
+{
+    return ht_names_profile(__atomic_load_n(&number, __ATOMIC_RELAXED) + 1, 0, ret_path, size);
+}
+
 int ht_dump_to_path(const char *path)
 {
     return write_profile(path, -1, NULL, 0);
@@ -230,6 +284,7 @@ void ht_dump_fork_child(void)
 {
     ht_lock_reset(&shared_lock);
     ht_lock_reset(&dump_lock);
+    ht_keep_fork_child();
     writer = 0;
     number = 0;
     written = 0;

@@ -15,8 +15,8 @@ HT_EXPORT _Noreturn void _exit(int status);
 HT_EXPORT _Noreturn void _Exit(int status);
 
 static bool wanted;
-static uint32_t done; /* in this process; a fork child's exit is its own, see below */
-static pid_t done_by;
+static pid_t
+    done_by; /* the process whose last profile is written, or being written: a fork's child has its own */
 static void (*next__exit)(int), (*next__Exit)(int);
 
 static void write_last(void)
@@ -24,10 +24,8 @@ static void write_last(void)
     if (!wanted || !ht_fork_is_own_process())
         return;
     pid_t self = ht_os_pid();
-    if (__atomic_exchange_n(&done, 1, __ATOMIC_ACQ_REL) != 0 && done_by == self)
-        return;
-    done_by = self;
-    ht_dump_next(NULL, 0);
+    if (__atomic_exchange_n(&done_by, self, __ATOMIC_ACQ_REL) != self)
+        ht_dump_next(NULL, 0);
 }
 
 __attribute__((destructor)) static void at_exit(void)

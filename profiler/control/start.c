@@ -12,6 +12,7 @@
 #include "control/dump.h"
 #include "control/exit.h"
 #include "control/fork.h"
+#include "control/status.h"
 #include "control/trigger.h"
 #include "heaptap.h"
 #include "hooks/next.h"
@@ -117,26 +118,15 @@ static bool is_second_copy(void)
     return first != NULL && first != heaptap_anchor;
 }
 
-/* True if calls to malloc come here. */
-static bool is_in_front(void)
-{
-    Dl_info ours, theirs;
-    void *first = dlsym(RTLD_DEFAULT, "malloc");
-    if (first == NULL || dladdr(first, &theirs) == 0 || dladdr(heaptap_anchor, &ours) == 0 ||
-        ours.dli_fbase == theirs.dli_fbase)
-        return true;
-    ht_message_tell("the program's malloc is that of %s, in front of heaptap: nothing is sampled",
-                    theirs.dli_fname);
-    return false;
-}
-
-static void start_unwinding(void)
+/* Why there are no stacks; NULL: there are. */
+static const char *start_unwinding(void)
 {
     const char *reason = NULL;
     if (!ht_unwind_start(&reason))
         ht_message_warn("stacks have one frame only: %s", reason);
     else if (config.check_unwind && !ht_unwind_check_start())
         ht_message_warn("HEAPTAP_CHECK_UNWIND: libgcc_s.so.1 cannot be loaded");
+    return reason;
 }
 
 __attribute__((constructor)) static void start(void)
@@ -147,8 +137,7 @@ __attribute__((constructor)) static void start(void)
     if (is_second_copy()) {
         ht_sampler_set_interval(0);
     } else {
-        is_in_front();
-        start_unwinding();
+        ht_status_start(&config, start_unwinding());
         ht_dump_start(&config);
         ht_fork_start();
         ht_alone_start();

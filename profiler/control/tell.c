@@ -15,18 +15,25 @@
 
 #define LINE_SIZE (2 * HT_PATH_MAX + 256)
 
+static int last_error;
+
+int ht_tell_last_error(void)
+{
+    return __atomic_load_n(&last_error, __ATOMIC_RELAXED);
+}
+
 static char escape_of(char c)
 {
     return c == '\t' ? 't' : c == '\n' ? 'n' : c == '\\' ? '\\' : 0;
 }
 
-static size_t add_escaped(char *line, size_t length, const char *path)
+size_t ht_tell_add_escaped(char *line, size_t size, size_t length, const char *text)
 {
-    for (; *path != 0 && length < LINE_SIZE - 200; path++) {
-        char escape = escape_of(*path);
+    for (; *text != 0 && length + 2 <= size; text++) {
+        char escape = escape_of(*text);
         if (escape != 0)
             line[length++] = '\\';
-        line[length++] = escape != 0 ? escape : *path;
+        line[length++] = escape != 0 ? escape : *text;
     }
     return length;
 }
@@ -34,7 +41,7 @@ static size_t add_escaped(char *line, size_t length, const char *path)
 static size_t make_line(char *line, const struct ht_telling *telling)
 {
     size_t length = (size_t)snprintf(line, LINE_SIZE, "%d\t", (int)ht_os_pid());
-    length = add_escaped(line, length, telling->path);
+    length = ht_tell_add_escaped(line, LINE_SIZE - 200, length, telling->path);
     const struct ht_totals *totals = &telling->totals;
     const char *error = telling->error == 0 ? "" : strerrordesc_np(telling->error);
     length +=
@@ -59,6 +66,13 @@ static bool append_line(const char *path, const char *line, size_t length)
     return told;
 }
 
+bool ht_tell_answer(uint32_t nonce, const char *line, size_t length)
+{
+    char path[64];
+    snprintf(path, sizeof(path), HT_TELL_FILE, (unsigned)nonce);
+    return append_line(path, line, length);
+}
+
 /* A failure is said once, until it changes: HEAPTAP_EVERY on a full disk must not fill the log. */
 static void say_failure(const struct ht_telling *telling)
 {
@@ -78,11 +92,9 @@ void ht_tell(const struct ht_config *config, const struct ht_telling *telling,
     char line[LINE_SIZE];
     size_t length = make_line(line, telling);
     bool told = config->report[0] != 0 && append_line(config->report, line, length);
-    for (unsigned i = 0; i < nonce_count; i++) {
-        char path[64];
-        snprintf(path, sizeof(path), HT_TELL_FILE, (unsigned)nonces[i]);
-        told |= append_line(path, line, length);
-    }
+    for (unsigned i = 0; i < nonce_count; i++)
+        told |= ht_tell_answer(nonces[i], line, length);
+    __atomic_store_n(&last_error, telling->error, __ATOMIC_RELAXED);
     if (!told)
         say_failure(telling);
     if (telling->error == 0)

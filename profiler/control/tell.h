@@ -22,6 +22,14 @@ struct ht_telling {
     struct ht_totals totals;
 };
 
+/* Appends to the file of that name, if it is a plain one of our user's or of root's. */
+bool ht_tell_answer(uint32_t nonce, const char *line, size_t length);
+/* Puts `text` at line[length], at most up to line[size - 1], and returns the new length. */
+size_t ht_tell_add_escaped(char *line, size_t size, size_t length, const char *text);
+
+/* Of the last profile that was to be told of: an errno value, 0: written. */
+int ht_tell_last_error(void);
+
 void ht_tell(const struct ht_config *config, const struct ht_telling *telling,
              const uint32_t *nonces, unsigned nonce_count);
 

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "control/dump.h"
+#include "control/status.h"
 #include "control/tell.h"
 #include "sample/record.h"
 #include "sys/arch.h"
@@ -20,42 +21,50 @@
 /* The collector's own stack; profiles are encoded on another one. */
 #define COLLECTOR_STACK      ((size_t)128 * 1024)
 #define COLLECTOR_STACK_MOST (COLLECTOR_STACK * 256)
-#define NONCES               16u
+#define REQUESTS             16u
 
 static const struct ht_config *config;
-static int served_signal;   /* 0: none is ours */
-static uint32_t asked;      /* bumped by the handler; the collector sleeps on it */
-static uint32_t collecting; /* 1: there is a collector, or one is being made */
-static uint32_t leaving;    /* 1: it is to end; only the thread that made it so joins it */
-static pthread_t collector; /* while collecting */
+enum { NO_COLLECTOR, BEING_MADE, AT_WORK, GIVEN_UP };
+
+static int served_signal;           /* 0: none is ours */
+static uint32_t asked;              /* bumped to wake the collector, which sleeps on it */
+static uint32_t profiles_asked;     /* by signal */
+static uint32_t profiles_answered;  /* the collector's, and the next one's */
+static uint64_t requests[REQUESTS]; /* marks and nonces that came with signals; 0: free */
+static uint32_t collecting;
+static pthread_t collector; /* while it is AT_WORK */
+static uint32_t leaving;    /* 1: it is to end */
 static bool stepped_aside;  /* at least once */
-static uint32_t nonces[NONCES];
-static uint32_t already_answered; /* of `asked`; the collector's, and the next one's */
 
 /* ---- the signal ---- */
 
-static void keep_nonce(const siginfo_t *info)
+/* Keeps what came with the signal for the collector. False when no profile is wanted: it was the doctor. */
+static bool take_request(const siginfo_t *info)
 {
     uint64_t value = (uintptr_t)info->si_value.sival_ptr;
-    if (info->si_code != SI_QUEUE || value >> 48 != HT_TELL_MAGIC || (uint32_t)value == 0)
-        return;
-    for (unsigned i = 0; i < NONCES; i++) {
-        uint32_t none = 0;
-        if (__atomic_compare_exchange_n(&nonces[i], &none, (uint32_t)value, false, __ATOMIC_RELAXED,
+    uint64_t magic = value >> 48;
+    if (info->si_code != SI_QUEUE || (magic != HT_TELL_MAGIC && magic != HT_STATUS_MAGIC) ||
+        (uint32_t)value == 0)
+        return true;
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        uint64_t none = 0;
+        if (__atomic_compare_exchange_n(&requests[i], &none, value, false, __ATOMIC_RELAXED,
                                         __ATOMIC_RELAXED))
-            return;
+            break;
     }
+    return magic == HT_TELL_MAGIC;
 }
 
 /* Nothing here touches errno: the system calls are made directly. */
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     (void)signal, (void)context;
-    keep_nonce(info);
+    if (take_request(info))
+        __atomic_fetch_add(&profiles_asked, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
     ht_os_futex_wake(&asked, 1);
     /* No thread can be made in a handler: the next allocation will. */
-    if (__atomic_load_n(&collecting, __ATOMIC_RELAXED) == 0)
+    if (__atomic_load_n(&collecting, __ATOMIC_RELAXED) == NO_COLLECTOR)
         ht_record_ask_attention();
 }
 
@@ -78,22 +87,33 @@ static bool take_signal(int signal)
 
 /* ---- the collector ---- */
 
-static unsigned take_nonces(uint32_t *to)
+/* The nonces of those who asked with this mark. */
+static unsigned take_nonces(uint64_t magic, uint32_t *to)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < NONCES; i++) {
-        uint32_t nonce = __atomic_exchange_n(&nonces[i], 0, __ATOMIC_RELAXED);
-        if (nonce != 0)
-            to[count++] = nonce;
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        uint64_t request = __atomic_load_n(&requests[i], __ATOMIC_RELAXED);
+        if (request >> 48 != magic)
+            continue;
+        to[count++] = (uint32_t)request;
+        __atomic_store_n(&requests[i], 0, __ATOMIC_RELAXED);
     }
     return count;
 }
 
 static void write_one(void)
 {
-    uint32_t taken[NONCES];
-    unsigned count = take_nonces(taken);
-    ht_dump_next(taken, count);
+    uint32_t nonces[REQUESTS];
+    unsigned count = take_nonces(HT_TELL_MAGIC, nonces);
+    ht_dump_next(nonces, count);
+}
+
+static void answer_doctor(void)
+{
+    uint32_t nonces[REQUESTS];
+    unsigned count = take_nonces(HT_STATUS_MAGIC, nonces);
+    if (count != 0)
+        ht_status_answer(served_signal, nonces, count);
 }
 
 /* Tools recognise the collector by its name, which tells the signal that it serves: "heaptap-sig10". */
@@ -132,13 +152,14 @@ static void *collect(void *argument)
     bool is_private = leave_descriptors();
     ht_dump_set_private(is_private);
     ht_message_speak_for_program(is_private);
-    uint32_t answered = already_answered;
     int64_t every = config->every_nanos;
     int64_t due = every != 0 ? ht_os_steady_nanos() + every : 0;
     while (__atomic_load_n(&leaving, __ATOMIC_ACQUIRE) == 0) {
-        uint32_t now = __atomic_load_n(&asked, __ATOMIC_ACQUIRE);
-        if (now != answered) {
-            answered = already_answered = now;
+        uint32_t seen = __atomic_load_n(&asked, __ATOMIC_ACQUIRE);
+        uint32_t profiles = __atomic_load_n(&profiles_asked, __ATOMIC_RELAXED);
+        answer_doctor();
+        if (profiles != profiles_answered) {
+            profiles_answered = profiles;
             write_one();
         } else if (due != 0 && until(due) == 0) {
             /* Late ones are left out, not made up for. */
@@ -146,7 +167,7 @@ static void *collect(void *argument)
             due += every * (1 + late / every);
             write_one();
         } else {
-            ht_os_futex_wait(&asked, answered, until(due));
+            ht_os_futex_wait(&asked, seen, until(due));
         }
     }
     return NULL;
@@ -154,7 +175,9 @@ static void *collect(void *argument)
 
 static void make_collector(void)
 {
-    if (__atomic_exchange_n(&collecting, 1, __ATOMIC_ACQ_REL) != 0)
+    uint32_t none = NO_COLLECTOR;
+    if (!__atomic_compare_exchange_n(&collecting, &none, BEING_MADE, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
         return;
     pthread_attr_t attributes;
     uint64_t signals;
@@ -172,26 +195,29 @@ static void make_collector(void)
     ht_os_restore_signals(&signals);
     pthread_attr_destroy(&attributes);
     ht_record_resume(pause);
-    if (r != 0 && stepped_aside) {
-        /* After unshare(CLONE_NEWPID) the kernel makes no threads: leave it at that. */
+    /* After unshare(CLONE_NEWPID) the kernel makes no threads: leave it at that. */
+    bool give_up = r != 0 && stepped_aside;
+    __atomic_store_n(&collecting,
+                     r == 0    ? AT_WORK
+                     : give_up ? GIVEN_UP
+                               : NO_COLLECTOR,
+                     __ATOMIC_RELEASE);
+    if (give_up)
         ht_message_tell("no profiles on signals or by the clock any more: %s", strerrordesc_np(r));
-    } else if (r != 0) {
-        __atomic_store_n(&collecting, 0, __ATOMIC_RELEASE);
+    else if (r != 0)
         ht_message_warn("no profiles on signals or by the clock: cannot make a thread: %s",
                         strerrordesc_np(r));
-    }
 }
 
 bool ht_trigger_step_aside(void)
 {
-    if (config == NULL || __atomic_load_n(&collecting, __ATOMIC_ACQUIRE) == 0 ||
+    if (config == NULL || __atomic_load_n(&collecting, __ATOMIC_ACQUIRE) != AT_WORK ||
         __atomic_exchange_n(&leaving, 1, __ATOMIC_ACQ_REL) != 0)
         return false;
     struct ht_record_pause pause = ht_record_pause();
     __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
     ht_os_futex_wake(&asked, 1);
     pthread_join(collector, NULL);
-    __atomic_fetch_sub(&asked, 1, __ATOMIC_RELEASE);
     stepped_aside = true;
     ht_record_resume(pause);
     return true;
@@ -200,7 +226,7 @@ bool ht_trigger_step_aside(void)
 void ht_trigger_come_back(void)
 {
     __atomic_store_n(&leaving, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&collecting, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&collecting, NO_COLLECTOR, __ATOMIC_RELEASE);
     ht_record_ask_attention();
 }
 
@@ -220,11 +246,12 @@ void ht_trigger_attend(void)
 
 void ht_trigger_fork_child(void)
 {
-    collecting = 0;
+    collecting = NO_COLLECTOR;
     leaving = 0;
     asked = 0;
-    already_answered = 0;
-    memset(nonces, 0, sizeof(nonces));
+    profiles_asked = 0;
+    profiles_answered = 0;
+    memset(requests, 0, sizeof(requests));
     if (config != NULL && (served_signal != 0 || config->every_nanos != 0))
         ht_record_ask_attention();
 }

@@ -197,3 +197,10 @@ void ht_next_resolve(void)
     __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
     errno = saved;
 }
+
+const void *ht_next_address(void)
+{
+    const void *address;
+    memcpy(&address, &ht_next.malloc, sizeof(address));
+    return address;
+}

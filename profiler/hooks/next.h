@@ -29,4 +29,7 @@ extern HT_HIDDEN struct ht_next ht_next;
 /* Finds them now; harmless when done already. Context: any; calls the loader. */
 void ht_next_resolve(void);
 
+/* Where the malloc underneath is. */
+const void *ht_next_address(void);
+
 #endif

@@ -28,6 +28,7 @@ struct span {
 #define SPAN_STEP_MAX ((uintptr_t)16 << 20)
 
 static uintptr_t main_stack_top;
+static uintptr_t main_thread; /* its thread pointer: not on its stack */
 
 static bool span_grow(struct span *span, uintptr_t to)
 {
@@ -52,16 +53,24 @@ static inline bool span_holds(struct span *span, uintptr_t address)
     return address < UINTPTR_MAX - HT_PAGE && span_grow(span, address + sizeof(uintptr_t) - 1);
 }
 
+static uintptr_t thread_pointer(void)
+{
+    uintptr_t thread;
+    __asm__("movq %%fs:0, %0" : "=r"(thread));
+    return thread;
+}
+
 /* Where the stack that holds `sp` must end if it is this thread's own: the main thread's ends above the strings
  * that the kernel put there; glibc lays a thread's control block, which the thread pointer names, at the top of
  * its stack. */
 static uintptr_t own_stack_top(uintptr_t sp)
 {
-    uintptr_t thread;
-    __asm__("movq %%fs:0, %0" : "=r"(thread));
+    uintptr_t thread = thread_pointer();
     if (sp < main_stack_top && main_stack_top - sp < SPAN_STEP_MAX)
         return main_stack_top;
-    return sp < thread && thread - sp < SPAN_STEP_MAX ? ht_round_down(thread, HT_PAGE) : 0;
+    if (thread == main_thread || sp >= thread || thread - sp >= SPAN_STEP_MAX)
+        return 0;
+    return ht_round_down(thread, HT_PAGE);
 }
 
 static struct span span_of(uintptr_t sp)
@@ -222,5 +231,7 @@ bool ht_unwind_start(const char **ret_reason)
     const char *last = (const char *)getauxval(AT_EXECFN);
     if (last != NULL)
         main_stack_top = ht_round_up((uintptr_t)last + strlen(last) + 1 + 8, HT_PAGE);
+    if (ht_os_pid() == ht_os_tid())
+        main_thread = thread_pointer();
     return ht_learn_start(ret_reason);
 }

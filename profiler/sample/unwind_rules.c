@@ -51,8 +51,8 @@ struct ht_rule ht_rules_find(const struct ht_rules *rules, uintptr_t pc)
         const struct entry *entry = &rules->entries[i];
         uintptr_t found = __atomic_load_n(&entry->pc, __ATOMIC_ACQUIRE);
         if (HT_LIKELY(found == pc)) {
-            struct ht_rule rule = entry->rule;
-            __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            struct ht_rule rule;
+            __atomic_load(&entry->rule, &rule, __ATOMIC_ACQUIRE); /* before the second look */
             return __atomic_load_n(&entry->pc, __ATOMIC_RELAXED) == pc ? rule : none;
         }
         if (found == 0)
@@ -68,7 +68,7 @@ static void put(struct ht_rules *rules, uintptr_t pc, struct ht_rule rule)
             return;
         i = (i + 1) & (rules->capacity - 1);
     }
-    rules->entries[i].rule = rule;
+    __atomic_store(&rules->entries[i].rule, &rule, __ATOMIC_RELAXED);
     __atomic_store_n(&rules->entries[i].pc, pc, __ATOMIC_RELEASE);
     rules->used++;
 }

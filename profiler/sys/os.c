@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
@@ -49,6 +50,19 @@ int ht_os_create(const char *path, unsigned mode)
 {
     return (int)CALL(openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
                      mode, 0, 0);
+}
+
+int ht_os_create_unnamed(const char *directory, unsigned mode)
+{
+    return (int)CALL(openat, AT_FDCWD, directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, mode, 0, 0);
+}
+
+int ht_os_name(int fd, const char *path)
+{
+    /* Of this thread: its descriptors may be its own. */
+    char link[64];
+    snprintf(link, sizeof(link), "/proc/thread-self/fd/%d", fd);
+    return (int)CALL(linkat, AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW, 0);
 }
 
 int ht_os_open_append(const char *path)

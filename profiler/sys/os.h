@@ -28,6 +28,10 @@ void ht_os_no_huge_pages(void *address, size_t size);
 int ht_os_open_read(const char *path);
 /* Creates a file that must not be there yet, O_CLOEXEC. */
 int ht_os_create(const char *path, unsigned mode);
+/* A file that has no name yet, in this directory, and the name for it: -EEXIST when that is there already. If the
+ * process dies in between, nothing is left. Not every file system has such files, and naming needs /proc. */
+int ht_os_create_unnamed(const char *directory, unsigned mode);
+int ht_os_name(int fd, const char *path);
 /* Opens an existing file for one appended line, never following a link and never waiting (FIFO). */
 int ht_os_open_append(const char *path);
 void ht_os_close(int fd);

@@ -126,6 +126,7 @@ TEST(defaults_are_those_of_the_design)
     CHECK_EQ(config.every_nanos, 0);
     CHECK_EQ(config.signal, SIGUSR1);
     CHECK_EQ(config.depth, 128);
+    CHECK_EQ(config.keep, 0);
     CHECK(!config.at_exit && !config.follow && !config.verbose && !config.check_unwind);
     CHECK_STR_EQ(config.output, "heaptap.%e.%p.%n.pb.gz");
     CHECK_STR_EQ(config.report, "");

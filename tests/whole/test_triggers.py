@@ -321,6 +321,52 @@ def patterns(t):
 
 
 @test
+def keep(t):
+    """HEAPTAP_KEEP=3: the newest three of this process stay, and all that it did not write."""
+    others = {'linked_service.2.pb.gz', 'notes'}
+    for name in others:
+        with open(os.path.join(t.output, name), 'w') as file:
+            file.write('somebody else\n')
+    service = Service(t, t.linked(at_exit=0, keep=3, output=os.path.join(t.output, '%e.%n.pb.gz')))
+    written = [1, 3, 4, 5, 6, 7, 8]  # 2 is taken
+    for turn, number in enumerate(written):
+        service.ask('+10')
+        service.signal()
+        path = os.path.join(t.output, 'linked_service.%d.pb.gz' % number)
+        if not wait_until(lambda: os.path.exists(path)):
+            raise Failed('no ' + path)
+        wanted = {'linked_service.%d.pb.gz' % n for n in written[max(0, turn - 2):turn + 1]} | others
+        t.check(wait_until(lambda: set(os.listdir(t.output)) == wanted, 5),
+                'after %d: %s' % (number, sorted(os.listdir(t.output))))
+        if number == 5:  # somebody else's from now on
+            with open(path, 'ab') as file:
+                file.write(b'more')
+            others.add(os.path.basename(path))
+    t.equal(service.end().status, 0, 'status')
+    for name in ('linked_service.2.pb.gz', 'notes'):
+        t.equal(open(os.path.join(t.output, name)).read(), 'somebody else\n', name)
+
+
+@test
+def keep_in_children(t):
+    """With HEAPTAP_KEEP=1 a forked child removes none of its parent's profiles, nor the parent the child's."""
+    t.run_preloaded([sys.executable, '-S', '-c',
+                     'import os, signal, time\n'
+                     'def profiles():\n'
+                     '    for _ in range(4):\n'
+                     '        os.kill(os.getpid(), signal.SIGUSR1)\n'
+                     '        bytearray(100000); time.sleep(0.15)\n'
+                     'profiles()\n'
+                     'child = os.fork()\n'
+                     'profiles()\n'
+                     'if child: os.waitpid(child, 0)\n'
+                     'os._exit(0)'], at_exit=0, interval=4096, keep=1)
+    processes = [os.path.basename(p).split('.')[-4] for p in t.files('*.pb.gz')]
+    t.equal(sorted(processes), sorted(set(processes)), 'one profile of each process')
+    t.equal(len(processes), 2, 'processes')
+
+
+@test
 def command_snapshot(t):
     """heaptap snapshot PID --every 300ms --count 3: three files, each reported."""
     service = Service(t, t.linked(at_exit=0))
