@@ -4,6 +4,7 @@
 
 #include "control/dump.h"
 #include "control/trigger.h"
+#include "report/loaded.h"
 #include "sample/live.h"
 #include "sample/record.h"
 #include "sample/stacks.h"
@@ -22,6 +23,7 @@ static struct ht_record_pause pause_around;
 static void prepare(void)
 {
     ht_dump_fork_prepare();
+    ht_loaded_fork_prepare();
     struct ht_record_pause pause = ht_record_pause();
     ht_learn_fork_prepare();
     ht_stacks_fork_prepare();
@@ -40,6 +42,7 @@ static void in_parent(void)
     ht_stacks_fork_parent();
     ht_learn_fork_parent();
     ht_record_resume(pause);
+    ht_loaded_fork_parent();
     ht_dump_fork_parent();
 }
 
@@ -52,6 +55,7 @@ static void in_child(void)
     ht_stacks_fork_child();
     ht_learn_fork_child();
     ht_record_fork_child();
+    ht_loaded_fork_child();
     ht_dump_fork_child();
     ht_trigger_fork_child();
 }

@@ -2,8 +2,8 @@
  *
  * A signal handler only bumps a counter and wakes the collector, the one thread of ours, which writes profiles
  * at its own pace: signals that come meanwhile are answered by one more profile, not by one each. The collector
- * blocks every signal, has a descriptor table of its own (so that no open() of the program ever gets another
- * number than without us), and exists only when something can trigger it. */
+ * blocks every signal but the C library's own for setuid(), has a descriptor table of its own (so that no open() of
+ * the program ever gets another number than without us), and exists only when something can trigger it. */
 #ifndef HT_CONTROL_TRIGGER_H
 #define HT_CONTROL_TRIGGER_H
 

@@ -1,11 +1,12 @@
 #include "report/mappings.h"
 
 #include <errno.h>
-#include <link.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "report/loaded.h"
+#include "report/maps.h"
 #include "sample/modules.h"
 #include "sys/arena.h"
 #include "sys/os.h"
@@ -79,9 +80,8 @@ static const char *copy_path(struct collection *all, const struct dl_phdr_info *
 }
 
 /* Runs under the loader's lock: it copies, and nothing else. */
-static int collect(struct dl_phdr_info *info, size_t size, void *context)
+static void collect(const struct dl_phdr_info *info, void *context)
 {
-    (void)size;
     struct collection *all = context;
     const char *path = NULL;
     size_t module = all->items_needed;
@@ -110,7 +110,6 @@ static int collect(struct dl_phdr_info *info, size_t size, void *context)
         else
             mapping->identity.build_id = all->items[module].identity.build_id;
     }
-    return 0;
 }
 
 /* Libraries that are gone, at the addresses that their frames were moved to. */
@@ -141,29 +140,11 @@ static void collect_gone(struct collection *all)
     }
 }
 
-static void collect_all(struct collection *all)
+static int collect_all(struct collection *all)
 {
-    dl_iterate_phdr(collect, all);
+    int r = ht_loaded_each(collect, all);
     collect_gone(all);
-}
-
-/* "start-end ..." in hexadecimal. */
-static bool parse_range(const char *line, uintptr_t *ret_start, uintptr_t *ret_end)
-{
-    uintptr_t values[2] = {0, 0};
-    for (int i = 0; i < 2; i++, line++) {
-        for (; *line != (i == 0 ? '-' : ' '); line++) {
-            unsigned digit = (unsigned char)*line - '0';
-            if (digit > 9)
-                digit = (unsigned char)*line - 'a' + 10u;
-            if (digit > 15)
-                return false;
-            values[i] = values[i] << 4 | digit;
-        }
-    }
-    *ret_start = values[0];
-    *ret_end = values[1];
-    return true;
+    return r;
 }
 
 static bool is_open(const struct ht_mapping *mapping)
@@ -185,16 +166,13 @@ static void take_path(const struct ht_mapping *mapping, const char *path)
     copy[length] = 0;
 }
 
-static void take_line(struct ht_mappings *mappings, const char *line)
+static void take_line(const struct ht_maps_line *line, void *context)
 {
-    uintptr_t start, end;
-    const char *path = strchr(line, '/');
-    if (path == NULL || !parse_range(line, &start, &end))
-        return;
-    for (size_t i = 0; i < mappings->count; i++) {
+    struct ht_mappings *mappings = context;
+    for (size_t i = 0; line->path != NULL && i < mappings->count; i++) {
         const struct ht_mapping *mapping = &mappings->items[i];
-        if (mapping->start >= start && mapping->start < end && is_open(mapping))
-            take_path(mapping, path);
+        if (mapping->start >= line->start && mapping->start < line->end && is_open(mapping))
+            take_path(mapping, line->path);
     }
 }
 
@@ -211,28 +189,11 @@ static bool any_open(const struct ht_mappings *mappings)
  * from the loader when it was started as `ld.so program`, which /proc/thread-self/exe does not. */
 static void complete_paths(struct ht_mappings *mappings)
 {
-    char buffer[HT_PATH_MAX + 256];
-    int fd = any_open(mappings) ? ht_os_open_read("/proc/thread-self/maps") : -ENOENT;
-    if (fd >= 0) {
-        size_t used = 0;
-        ssize_t got;
-        while ((got = ht_os_read(fd, buffer + used, sizeof(buffer) - used)) > 0) {
-            used += (size_t)got;
-            char *line = buffer, *end;
-            while ((end = memchr(line, '\n', used)) != NULL) {
-                *end = 0;
-                take_line(mappings, line);
-                used -= (size_t)(end + 1 - line);
-                line = end + 1;
-            }
-            memmove(buffer, line, used);
-            if (used == sizeof(buffer))
-                used = 0;
-        }
-        ht_os_close(fd);
-    }
+    char buffer[HT_PATH_MAX];
+    if (any_open(mappings))
+        ht_maps_each(take_line, mappings);
     if (mappings->count > 0 && is_open(&mappings->items[0]) &&
-        ht_os_read_link("/proc/thread-self/exe", buffer, HT_PATH_MAX) > 0)
+        ht_os_read_link("/proc/thread-self/exe", buffer, sizeof(buffer)) > 0)
         take_path(&mappings->items[0], buffer);
 }
 
@@ -253,7 +214,9 @@ static void sort_by_start(struct ht_mappings *mappings)
 int ht_mappings_load(struct ht_mappings *ret_mappings)
 {
     struct collection all = {0};
-    collect_all(&all);
+    int r = collect_all(&all);
+    if (r < 0)
+        return r;
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         size_t items_room = all.items_needed + 8, text_room = all.text_needed + HT_PATH_MAX;
         size_t items_size = items_room * sizeof(struct ht_mapping);
@@ -265,8 +228,8 @@ int ht_mappings_load(struct ht_mappings *ret_mappings)
                                   .text = memory + size - text_room,
                                   .items_room = items_room,
                                   .text_room = text_room};
-        collect_all(&all);
-        if (all.items_needed <= items_room && all.text_needed <= text_room) {
+        r = collect_all(&all);
+        if (r == 0 && all.items_needed <= items_room && all.text_needed <= text_room) {
             *ret_mappings = (struct ht_mappings){.items = all.items,
                                                  .by_start = (void *)(memory + items_size),
                                                  .count = all.items_needed,
@@ -277,6 +240,8 @@ int ht_mappings_load(struct ht_mappings *ret_mappings)
             return 0;
         }
         ht_arena_unmap(memory, size);
+        if (r < 0)
+            return r;
     }
     return -EAGAIN;
 }

@@ -15,14 +15,19 @@ enum {
     HT_PC_SPECIAL_END = 16,
 };
 
-/* Code of ours that may be on the stack while the program's code runs (HT_IN_STACKS); its frames are left out. The
- * linker makes the bounds; unit tests, without hooks, have none. */
+/* Our own frames are left out of all stacks. Some of our code is on the stack while the program's runs (HT_IN_STACKS);
+ * the linker makes the bounds, and unit tests, without hooks, have none. The rest is there only when a signal handler
+ * of the program interrupted it and allocates: in the shared library, all from __ehdr_start to ht_frames_end. What has
+ * the archive in it shows such frames; there ht_frames_end is NULL. */
 extern HT_HIDDEN const char __start_heaptap_frames[] __attribute__((weak));
 extern HT_HIDDEN const char __stop_heaptap_frames[] __attribute__((weak));
+extern HT_HIDDEN const char __ehdr_start[] __attribute__((weak));
+extern HT_HIDDEN const char *const ht_frames_end;
 
 static inline bool ht_frames_are_ours(uintptr_t pc)
 {
-    return pc >= (uintptr_t)__start_heaptap_frames && pc < (uintptr_t)__stop_heaptap_frames;
+    return (pc >= (uintptr_t)__start_heaptap_frames && pc < (uintptr_t)__stop_heaptap_frames) ||
+           (pc >= (uintptr_t)__ehdr_start && pc < (uintptr_t)ht_frames_end);
 }
 
 /* A depth that HEAPTAP_DEPTH may ask for. */

@@ -13,6 +13,8 @@
 
 #include "sys/poison.h"
 
+__attribute__((weak)) const char *const ht_frames_end = NULL; /* but see frames_shared.c */
+
 /* ---- which addresses may be read ---- */
 
 /* Pages of one stack that can be read, [low, high). Found by asking the kernel about each page once (60 ns); for

@@ -32,7 +32,7 @@ enum ht_rule_fp {
 struct ht_rule {
     uint64_t kind : 4;
     uint64_t fp : 2;
-    uint64_t hidden : 1; /* a frame of ours (HT_IN_STACKS): it is stepped over and not shown */
+    uint64_t hidden : 1; /* a frame of ours (frames.h): it is stepped over and not shown */
     int64_t fp_offset : 16;
     int64_t deref_offset : 16;
     int64_t cfa_offset : 25;

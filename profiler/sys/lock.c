@@ -64,6 +64,20 @@ void ht_lock_take_always(struct ht_lock *lock)
         ht_os_futex_wait(&lock->word, CONTENDED, -1);
 }
 
+bool ht_lock_take_within(struct ht_lock *lock, int64_t nanos)
+{
+    if (spin(lock))
+        return true;
+    int64_t until = ht_os_steady_nanos() + nanos;
+    while (__atomic_exchange_n(&lock->word, CONTENDED, __ATOMIC_ACQUIRE) != FREE) {
+        int64_t left = until - ht_os_steady_nanos();
+        if (left <= 0)
+            return false;
+        ht_os_futex_wait(&lock->word, CONTENDED, left);
+    }
+    return true;
+}
+
 void ht_lock_release(struct ht_lock *lock)
 {
     if (__atomic_exchange_n(&lock->word, FREE, __ATOMIC_RELEASE) == CONTENDED)

@@ -11,6 +11,7 @@
 
 enum ht_rank {
     HT_RANK_DUMP,   /* control/dump.c: one profile is written at a time */
+    HT_RANK_LOADED, /* report/loaded.c: asking the loader for its modules */
     HT_RANK_LEARN,  /* sample/unwind_learn.c: libunwind and the rule table's writer */
     HT_RANK_STACKS, /* sample/stacks.c: inserting a stack or site */
     HT_RANK_LIVE,   /* sample/live.c: one stripe */
@@ -28,6 +29,8 @@ struct ht_lock {
 bool ht_lock_take(struct ht_lock *lock);
 /* For locks that no fork holds, and for the fork itself. */
 void ht_lock_take_always(struct ht_lock *lock);
+/* False when it could not be had in that time. */
+bool ht_lock_take_within(struct ht_lock *lock, int64_t nanos);
 bool ht_lock_try(struct ht_lock *lock);
 void ht_lock_release(struct ht_lock *lock);
 /* In the child of a fork: nobody holds it. */

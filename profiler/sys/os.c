@@ -225,7 +225,8 @@ int64_t ht_os_steady_nanos(void)
 
 void ht_os_block_signals(uint64_t *ret_old)
 {
-    uint64_t all = UINT64_MAX;
+    const uint64_t setxid = UINT64_C(1) << 32; /* signal 33 */
+    uint64_t all = ~setxid;
     CALL(rt_sigprocmask, SIG_SETMASK, &all, ret_old, SIGNAL_SET_SIZE, 0, 0);
 }
 

@@ -58,6 +58,8 @@ bool ht_os_random(void *buffer, size_t size);
 int64_t ht_os_wall_nanos(void);
 int64_t ht_os_steady_nanos(void);
 
+/* All but the one by which glibc's setuid() and its kin have each thread make the system call: they wait until the
+ * last one has. */
 void ht_os_block_signals(uint64_t *ret_old);
 void ht_os_restore_signals(const uint64_t *old);
 

@@ -40,6 +40,16 @@ TEST(lock_try_says_no_when_held)
     CHECK_EQ(lock.word, 0);
 }
 
+TEST(lock_within_a_time)
+{
+    CHECK(ht_lock_take_within(&lock, 0));
+    CHECK(!ht_lock_take_within(&lock, 0));
+    CHECK(!ht_lock_take_within(&lock, 5000000));
+    ht_lock_release(&lock);
+    CHECK(ht_lock_take_within(&lock, 1000000000));
+    ht_lock_reset(&lock);
+}
+
 static void *take_twice(void *ret_taken)
 {
     bool *taken = ret_taken;

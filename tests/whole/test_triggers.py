@@ -117,6 +117,14 @@ def all_at_once(t):
 
 
 @test
+def privileges(t):
+    """setuid() and its kin, which wait for every thread, come back, and snapshots go on after them."""
+    result = t.run_preloaded([program('privileges')], timeout=20)
+    t.equal(result.text, 'back\n', 'output')
+    t.profiles(2)
+
+
+@test
 def clock_and_signal(t):
     """HEAPTAP_EVERY=200ms for two seconds, with five signals between."""
     service = Service(t, t.linked(at_exit=0, every='200ms'))

@@ -1,0 +1,16 @@
+/* maps.h: the kernel's list of what is mapped, /proc/thread-self/maps, line by line. */
+#ifndef HT_REPORT_MAPS_H
+#define HT_REPORT_MAPS_H
+
+#include "sys/compiler.h"
+
+struct ht_maps_line {
+    uintptr_t start, end;
+    bool is_executable;
+    const char *path; /* absolute; NULL when it is no file */
+};
+
+/* Calls `take` for each mapping, by address. 0 or -errno. Needs 4.5 KiB of stack. Context: dump. */
+int ht_maps_each(void (*take)(const struct ht_maps_line *line, void *context), void *context);
+
+#endif
