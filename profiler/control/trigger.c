@@ -1,5 +1,6 @@
 #include "control/trigger.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -144,9 +145,19 @@ static int64_t until(int64_t due)
     return left > 0 ? left : 0;
 }
 
+/* The C library's count of threads. When the last thread of a program ends (main by pthread_exit(), say) it calls
+ * exit(0); with the collector in the count the process would stay for ever, with nobody in it. The name is private
+ * to the C library, and there for debuggers; NULL where it is not. */
+static uint32_t *count_of_threads(void)
+{
+    return dlvsym(RTLD_DEFAULT, "__nptl_nthreads", "GLIBC_PRIVATE");
+}
+
 static void *collect(void *argument)
 {
-    (void)argument;
+    uint32_t *threads = argument;
+    if (threads != NULL)
+        __atomic_fetch_sub(threads, 1, __ATOMIC_SEQ_CST);
     ht_record_pause(); /* for ever: what libc allocates for this thread is not the program's */
     name_thread();
     bool is_private = leave_descriptors();
@@ -170,6 +181,8 @@ static void *collect(void *argument)
             ht_os_futex_wait(&asked, seen, until(due));
         }
     }
+    if (threads != NULL)
+        __atomic_fetch_add(threads, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }
 
@@ -184,13 +197,14 @@ static void make_collector(void)
     struct ht_record_pause pause = ht_record_pause();
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, COLLECTOR_STACK);
+    uint32_t *threads = count_of_threads();
     ht_os_block_signals(&signals);
-    int r = pthread_create(&collector, &attributes, collect, NULL);
+    int r = pthread_create(&collector, &attributes, collect, threads);
     /* The thread-local variables of the whole program lie on a thread's stack, and may be larger than it. */
     for (size_t size = COLLECTOR_STACK; r == EINVAL && size < COLLECTOR_STACK_MOST;) {
         size *= 4;
         pthread_attr_setstacksize(&attributes, size);
-        r = pthread_create(&collector, &attributes, collect, NULL);
+        r = pthread_create(&collector, &attributes, collect, threads);
     }
     ht_os_restore_signals(&signals);
     pthread_attr_destroy(&attributes);

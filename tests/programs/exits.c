@@ -30,6 +30,24 @@ static void *wait_for_main(void *unused)
     exit(7);
 }
 
+static void *outlive_main(void *unused)
+{
+    usleep(50000);
+    free(again(malloc(100)));
+    return unused; /* the last thread of the process, which the C library ends then */
+}
+
+static void *fork_and_return(void *unused)
+{
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0)
+        return unused; /* the only thread of the child */
+    if (waitpid(pid, &status, 0) != pid || status != 0)
+        die("the child ended with %#x", (unsigned)status);
+    exit(0);
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -90,6 +108,10 @@ static void end(const char *how)
     }
     if (strcmp(how, "main_pthread_exit") == 0) {
         start_thread(wait_for_main);
+        pthread_exit(NULL);
+    }
+    if (strcmp(how, "last_thread") == 0 || strcmp(how, "last_thread_of_child") == 0) {
+        start_thread(how[11] == 0 ? outlive_main : fork_and_return);
         pthread_exit(NULL);
     }
     if (strcmp(how, "handler__exit") == 0) {

@@ -223,6 +223,16 @@ def exits(t):
 
 
 @test
+def last_thread(t):
+    """A process ends with its last thread, although the collector is one, too; so does the child of a thread."""
+    for how, count in (('last_thread', 1), ('last_thread_of_child', 2)):
+        t.new_output(how)
+        t.run_preloaded([program('exits'), how], timeout=20)
+        t.profiles(count)
+        t.run_preloaded([program('exits'), how], timeout=20, interval='512K')
+
+
+@test
 def other_ends(t):
     """abort and SIGKILL end the program as ever, and leave no half profile; without AT_EXIT there is none."""
     for how, status in (('abort', -signal.SIGABRT), ('kill', -signal.SIGKILL)):
