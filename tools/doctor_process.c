@@ -1,4 +1,5 @@
-/* doctor_process.c: a process that runs. What its library says of itself, when it can be asked, and what /proc says. */
+/* doctor_process.c: a process that runs. What its library says of itself, when it can be asked, and
+ * what /proc says. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

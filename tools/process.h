@@ -7,7 +7,8 @@
 
 #include "sys/compiler.h"
 
-/* The collector thread of heaptap bears the trigger in its name: "heaptap-sigN" or "heaptap-none". */
+/* The collector thread of heaptap bears the trigger in its name: "heaptap-sigN" or
+ * "heaptap-none". */
 enum process_trigger {
     PROCESS_WITHOUT_HEAPTAP,
     PROCESS_HAS_NO_SIGNAL,
@@ -24,7 +25,8 @@ struct process {
     enum process_trigger trigger;
     bool has_collector; /* false: the library is there, but not its thread */
     int signal;
-    /* What to put before a path to have it mean what it means to the process: "" or "/proc/PID/root". */
+    /* What to put before a path to have it mean what it means to the process: "" or
+     * "/proc/PID/root". */
     char root[32];
 };
 

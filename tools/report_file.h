@@ -1,9 +1,11 @@
 /* report_file.h: how a profiled program tells us of its profiles.
  *
- * We create an empty private file and tell the library its path. The library appends one line for each profile
- * that it wrote or failed to write, with one write, so that lines of several processes do not mix:
+ * We create an empty private file and tell the library its path. The library appends one line for
+ * each profile that it wrote or failed to write, with one write, so that lines of several processes
+ * do not mix:
  *   pid TAB path TAB inuse_bytes TAB inuse_objects TAB samples TAB stacks TAB error NEWLINE
- * with backslash, tab and newline in the texts as \\, \t, \n. An empty error says that all went well. */
+ * with backslash, tab and newline in the texts as \\, \t, \n. An empty error says that all went
+ * well. */
 #ifndef HT_TOOL_REPORT_FILE_H
 #define HT_TOOL_REPORT_FILE_H
 
@@ -12,7 +14,8 @@
 
 #include "sys/compiler.h"
 
-/* Longer lines are not believed: a path of PATH_MAX bytes, all of them escaped, and what else there is. */
+/* Longer lines are not believed: a path of PATH_MAX bytes, all of them escaped, and what else there
+ * is. */
 #define REPORT_LINE_MAX (2 * PATH_MAX + 1024)
 
 struct report_file {

@@ -30,9 +30,9 @@ struct run {
     unsigned written, failed;
 };
 
-/* The environment of the program: what the options say, else what is there, else what `heaptap run` wants.
- * A wrong value that is there already is refused here and taken out, so that the library, which would refuse
- * it as well, finds none. */
+/* The environment of the program: what the options say, else what is there, else what `heaptap run`
+ * wants. A wrong value that is there already is refused here and taken out, so that the library,
+ * which would refuse it as well, finds none. */
 static void complete_environment(struct run *run)
 {
     ht_config_defaults(&run->config);
@@ -130,8 +130,8 @@ static int preload(void)
     return 0;
 }
 
-/* Says at once that profiles will not be written, rather than when the program has run for a day. Only a
- * directory whose name is the same for all profiles can be looked at. */
+/* Says at once that profiles will not be written, rather than when the program has run for a day.
+ * Only a directory whose name is the same for all profiles can be looked at. */
 static void check_output(struct run *run)
 {
     char directory[HT_CONFIG_TEXT_SIZE];

@@ -97,8 +97,8 @@ static int take_options(struct snapshot *snapshot, int argc, char **argv, bool *
     return 0;
 }
 
-/* Whether the process takes our signal. An unhandled signal would end it, so be sure before it is sent. 0, or
- * an exit status. */
+/* Whether the process takes our signal. An unhandled signal would end it, so be sure before it is
+ * sent. 0, or an exit status. */
 static int check_process(struct snapshot *snapshot)
 {
     struct process *process = &snapshot->process;

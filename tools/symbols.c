@@ -15,7 +15,8 @@ struct image {
     uint64_t size;
 };
 
-/* `count` things of `size` bytes at `offset`; NULL when they are not all in the file, or not aligned. */
+/* `count` things of `size` bytes at `offset`; NULL when they are not all in the file, or not
+ * aligned. */
 static const void *at(const struct image *image, uint64_t offset, uint64_t count, uint64_t size)
 {
     if (offset > image->size || offset % 8 != 0 || count > (image->size - offset) / size)

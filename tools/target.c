@@ -102,8 +102,8 @@ static const char *elf_obstacle(int fd, const char *head, size_t head_size)
     return "is statically linked, and nothing can be preloaded into such a program";
 }
 
-/* The interpreter of a script, from its first line. For `#!/usr/bin/env NAME` it is the one that env finds.
- * False when there is none. */
+/* The interpreter of a script, from its first line. For `#!/usr/bin/env NAME` it is the one that
+ * env finds. False when there is none. */
 static bool find_interpreter(char *head, char ret_path[PATH_MAX])
 {
     char *line = head + 2, *rest = line;

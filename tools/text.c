@@ -8,7 +8,8 @@
 
 #define LINE_MAX_BYTES 2048
 
-/* What is said may hold names of files and programs, and those may hold anything; a line stays a line. */
+/* What is said may hold names of files and programs, and those may hold anything; a line stays a
+ * line. */
 static void write_line(char *line, size_t length)
 {
     for (size_t i = 0; i < length; i++) {

@@ -1,7 +1,8 @@
 /* tool.h: what the commands of heaptap share.
  *
- * A command gets its own arguments, argv[0] being its name, and returns the exit status of heaptap. Results go
- * to standard output; everything heaptap says about itself goes to standard error, one line each. */
+ * A command gets its own arguments, argv[0] being its name, and returns the exit status of heaptap.
+ * Results go to standard output; everything heaptap says about itself goes to standard error, one
+ * line each. */
 #ifndef HT_TOOL_H
 #define HT_TOOL_H
 
@@ -31,8 +32,8 @@ int say_usage(const char *command, const char *format, ...) HT_PRINTF(2, 3);
 /* "512 KiB", "1.2 MiB", "17 B". The result is overwritten by the fourth next call. */
 const char *text_bytes(uint64_t bytes);
 
-/* When the argument at *index is `option`, or `option=value`, gives its value and moves *index to the last
- * argument that was used; a missing value is NULL. */
+/* When the argument at *index is `option`, or `option=value`, gives its value and moves *index to
+ * the last argument that was used; a missing value is NULL. */
 bool option_is(char **argv, int *index, const char *option, const char **ret_value);
 
 #endif

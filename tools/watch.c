@@ -25,7 +25,8 @@ int watch_start(struct watch *watch, const char *path, int profile_signal)
 {
     watch->profile_signal = profile_signal;
     watch->started = steady_nanos();
-    /* A parent that ignores SIGCHLD makes the kernel reap our child before we can ask for its status. */
+    /* A parent that ignores SIGCHLD makes the kernel reap our child before we can ask for its
+     * status. */
     struct sigaction fallback = {.sa_handler = SIG_DFL};
     sigset_t all;
     sigfillset(&all);
@@ -98,7 +99,8 @@ static bool ask_for_status(pid_t program, int *ret_status)
             *ret_status = status;
             return true;
         }
-        /* SIGSTOP is somebody's who will continue the program alone; the others come from the terminal. */
+        /* SIGSTOP is somebody's who will continue the program alone; the others come from the
+         * terminal. */
         if (WSTOPSIG(status) != SIGSTOP)
             raise(SIGSTOP);
     }

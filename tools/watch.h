@@ -1,11 +1,12 @@
 /* watch.h: waiting for the program that we started, in its place as far as anybody else can tell.
  *
- * Signals sent to us by a process go to the program. Those from the terminal reach it without us, as it is in
- * our process group. When the terminal stops it we stop too, so that the shell sees a stopped job; when we are
- * continued, so is it. No disposition changes: the program inherits what we were given.
+ * Signals sent to us by a process go to the program. Those from the terminal reach it without us,
+ * as it is in our process group. When the terminal stops it we stop too, so that the shell sees a
+ * stopped job; when we are continued, so is it. No disposition changes: the program inherits what
+ * we were given.
  *
- * The signal that asks for a profile would end a program in which heaptap has not taken it yet: in the first second
- * it waits until the program handles or ignores it. */
+ * The signal that asks for a profile would end a program in which heaptap has not taken it yet: in
+ * the first second it waits until the program handles or ignores it. */
 #ifndef HT_TOOL_WATCH_H
 #define HT_TOOL_WATCH_H
 

@@ -21,7 +21,8 @@ HT_EXPORT int setns(int fd, int type);
 HT_EXPORT int prctl(int option, ...);
 HT_EXPORT int capset(void *header, const void *data);
 
-/* A thread that was joined counts as one of the process's for a moment longer: 100 tries of a millisecond. */
+/* A thread that was joined counts as one of the process's for a moment longer: 100 tries of a
+ * millisecond. */
 #define TRIES     100
 #define TRY_NANOS 1000000
 
@@ -99,9 +100,10 @@ int setns(int fd, int type)
 
 /* ---- capabilities ---- */
 
-/* Capabilities are a thread's own. A program that changes those of its one thread, and then its user, would find the
- * collector without them: the C library sets the user in every thread, and aborts the program when one may and another
- * may not. A collector that is made afterwards has what the thread that makes it has. */
+/* Capabilities are a thread's own. A program that changes those of its one thread, and then its
+ * user, would find the collector without them: the C library sets the user in every thread, and
+ * aborts the program when one may and another may not. A collector that is made afterwards has what
+ * the thread that makes it has. */
 static bool changes_capabilities(int option, unsigned long argument)
 {
     return option == PR_SET_KEEPCAPS || option == PR_SET_SECUREBITS || option == PR_CAPBSET_DROP ||

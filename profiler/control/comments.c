@@ -15,8 +15,8 @@
 
 #include "sys/poison.h"
 
-/* pprof shows comments above every text report, but for those that begin with '#', which only -comments shows: what
- * every user should see is the version, and that something was dropped. */
+/* pprof shows comments above every text report, but for those that begin with '#', which only
+ * -comments shows: what every user should see is the version, and that something was dropped. */
 HT_PRINTF(2, 3) static void add(struct ht_snapshot *snapshot, const char *text, ...)
 {
     if (snapshot->comment_count == HT_COMMENTS_MAX)

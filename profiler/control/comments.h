@@ -4,7 +4,8 @@
 
 #include "report/snapshot.h"
 
-/* Version, interval, samples, drops by reason, what the profiler uses, and how large the process is. */
+/* Version, interval, samples, drops by reason, what the profiler uses, and how large the process
+ * is. */
 void ht_comments_add(struct ht_snapshot *snapshot);
 
 #endif

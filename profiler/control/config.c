@@ -287,8 +287,8 @@ const struct ht_setting *ht_setting_find(const char *name)
 
 /* --- The environment. --- */
 
-/* How many letters must be changed, added or left out to make one name of the other (Levenshtein). Names
- * beyond NAME_MAX_LENGTH are cut: they are not near anything. */
+/* How many letters must be changed, added or left out to make one name of the other (Levenshtein).
+ * Names beyond NAME_MAX_LENGTH are cut: they are not near anything. */
 static unsigned distance_between(const char *a, const char *b)
 {
     unsigned row[NAME_MAX_LENGTH + 1];
@@ -357,9 +357,9 @@ static void read_entry(struct reader *reader, const char *entry)
     reader->seen |= bit;
 }
 
-/* The environment as the kernel gave it to the program, a piece at a time. An entry is put together in a
- * static buffer: it is longer than a stack should hold. What is longer still is cut, and is too long for
- * every setting then. */
+/* The environment as the kernel gave it to the program, a piece at a time. An entry is put together
+ * in a static buffer: it is longer than a stack should hold. What is longer still is cut, and is
+ * too long for every setting then. */
 static void read_kernel_environment(struct reader *reader)
 {
     static char entry[NAME_MAX_LENGTH * 2 + HT_CONFIG_TEXT_SIZE + 1];

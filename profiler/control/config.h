@@ -1,8 +1,8 @@
-/* config.h: the settings. One table describes each of them once; the environment parser, `heaptap run` and its
- * help read it, and a test checks the manual and the README against it.
+/* config.h: the settings. One table describes each of them once; the environment parser, `heaptap
+ * run` and its help read it, and a test checks the manual and the README against it.
  *
- * The library reads its settings inside the first allocation of a program, perhaps before the C library is
- * set up: nothing here allocates, locks, uses getenv or a locale, or changes errno. */
+ * The library reads its settings inside the first allocation of a program, perhaps before the C
+ * library is set up: nothing here allocates, locks, uses getenv or a locale, or changes errno. */
 #ifndef HT_CONTROL_CONFIG_H
 #define HT_CONTROL_CONFIG_H
 
@@ -40,8 +40,8 @@ enum ht_setting_kind {
 
 struct ht_setting {
     const char *name; /* of the environment variable */
-    /* Of `heaptap run`; NULL when there is none. With an argument it sets the value; without one (then
-     * `argument` is NULL) it sets "0" in place of `in_run`. */
+    /* Of `heaptap run`; NULL when there is none. With an argument it sets the value; without one
+     * (then `argument` is NULL) it sets "0" in place of `in_run`. */
     const char *option, *argument;
     const char *in_run; /* what `heaptap run` sets when nobody says anything; NULL: nothing */
     enum ht_setting_kind kind;
@@ -58,15 +58,16 @@ extern const struct ht_setting ht_settings[HT_SETTING_COUNT];
 
 void ht_config_defaults(struct ht_config *config);
 
-/* Sets one value; the empty text stands for the default. 0, or -EINVAL: the value stays as it was, and the
- * sentence in `ret_error` names the setting, the text, and what is allowed. */
+/* Sets one value; the empty text stands for the default. 0, or -EINVAL: the value stays as it was,
+ * and the sentence in `ret_error` names the setting, the text, and what is allowed. */
 int ht_config_set(struct ht_config *config, const struct ht_setting *setting, const char *text,
                   char *ret_error, size_t error_size);
 
-/* Fills `config` from the environment: of `environ`, or of /proc/self/environ while the C library has not set
- * `environ` yet. `refused` gets a sentence for each value or name that is refused; the default is kept then.
- * A program that runs with more rights than its caller (setuid) gets the defaults.
- * Context: start, one thread at a time; needs 1 KiB of stack, 3 KiB when something is refused. */
+/* Fills `config` from the environment: of `environ`, or of /proc/self/environ while the C library
+ * has not set `environ` yet. `refused` gets a sentence for each value or name that is refused; the
+ * default is kept then. A program that runs with more rights than its caller (setuid) gets the
+ * defaults. Context: start, one thread at a time; needs 1 KiB of stack, 3 KiB when something is
+ * refused. */
 void ht_config_read(struct ht_config *config, void (*refused)(const char *message));
 
 /* The setting of this environment name, or NULL. */

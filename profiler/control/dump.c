@@ -21,8 +21,9 @@
 /* Another number, or another ending, where a name is taken. */
 #define ATTEMPTS 10000u
 
-/* dump_lock: rank HT_RANK_DUMP, one profile at a time. shared_lock is held besides while a thread that shares
- * the program's descriptors writes: a fork waits for it, or the child would inherit ours. */
+/* dump_lock: rank HT_RANK_DUMP, one profile at a time. shared_lock is held besides while a thread
+ * that shares the program's descriptors writes: a fork waits for it, or the child would inherit
+ * ours. */
 static struct ht_lock dump_lock, shared_lock;
 static pid_t writer; /* thread that holds dump_lock */
 static uint64_t number;
@@ -69,8 +70,9 @@ static int encode(struct dump *dump, int fd)
 
 /* ---- its file ---- */
 
-/* A profile is written to a file without a name, and gets its name when it is complete: whatever ends the process,
- * nothing half is left. Where there are no such files it has a temporary name, beside the final one. */
+/* A profile is written to a file without a name, and gets its name when it is complete: whatever
+ * ends the process, nothing half is left. Where there are no such files it has a temporary name,
+ * beside the final one. */
 static int open_file(struct dump *dump)
 {
     int r = ht_names_temporary(dump->final, number, dump->temporary, sizeof(dump->temporary));
@@ -198,8 +200,8 @@ static intptr_t write_on_stack(void *argument)
 
 #define STACK_SIZE (HT_PPROF_STACK_SIZE + 64 * 1024)
 
-/* The stack, and the dump itself at its end: two paths are more than the caller's stack may hold, which can be
- * that of a signal handler that ends the program. */
+/* The stack, and the dump itself at its end: two paths are more than the caller's stack may hold,
+ * which can be that of a signal handler that ends the program. */
 static int write_with_memory(const char *path, int fd, const uint32_t *nonces, unsigned nonce_count)
 {
     char *memory = ht_arena_map(STACK_SIZE + sizeof(struct dump));

@@ -16,8 +16,9 @@
 #include "sys/poison.h"
 
 static pid_t own_pid;
-/* Of the forking thread; guarded by the locks it holds. Other handlers of the program may allocate and free
- * between ours: what they do is not sampled, and a free that finds a lock taken is deferred. */
+/* Of the forking thread; guarded by the locks it holds. Other handlers of the program may allocate
+ * and free between ours: what they do is not sampled, and a free that finds a lock taken is
+ * deferred. */
 static struct ht_record_pause pause_around;
 
 static void prepare(void)

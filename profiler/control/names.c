@@ -23,8 +23,8 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-/* The name the program was started by: /usr/bin/redis-server may be a link to another name, and a script's
- * interpreter says nothing. */
+/* The name the program was started by: /usr/bin/redis-server may be a link to another name, and a
+ * script's interpreter says nothing. */
 static void find_program_name(void)
 {
     const char *started = (const char *)getauxval(AT_EXECFN);

@@ -18,7 +18,8 @@
 #define MINUTES (60 * SECONDS)
 #define HOURS   (60 * MINUTES)
 
-/* Reads digits; the rest is left at *text. -EINVAL when there is none or the number does not fit. */
+/* Reads digits; the rest is left at *text. -EINVAL when there is none or the number does not
+ * fit. */
 static int read_digits(const char **text, uint64_t *ret_number)
 {
     uint64_t number = 0;
@@ -88,8 +89,8 @@ int ht_parse_duration(const char *text, int64_t *ret_nanos)
     return 0;
 }
 
-/* Faults raise SEGV and its like, KILL and STOP cannot be caught, CHLD comes with every child, and the C
- * library keeps 32 and 33 to itself. None of them can ask for a profile. */
+/* Faults raise SEGV and its like, KILL and STOP cannot be caught, CHLD comes with every child, and
+ * the C library keeps 32 and 33 to itself. None of them can ask for a profile. */
 static const struct signal_name {
     const char *name;
     int signal;

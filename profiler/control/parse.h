@@ -1,7 +1,7 @@
 /* parse.h: numbers, sizes, times and signals as people write them.
  *
- * For the settings, the API and the command. The parsers return 0, or -EINVAL and leave the result alone. They use no
- * locale and may be called before the C library is set up. */
+ * For the settings, the API and the command. The parsers return 0, or -EINVAL and leave the result
+ * alone. They use no locale and may be called before the C library is set up. */
 #ifndef HT_CONTROL_PARSE_H
 #define HT_CONTROL_PARSE_H
 
@@ -14,7 +14,8 @@ int ht_parse_number(const char *text, uint64_t *ret_number);
 int ht_parse_size(const char *text, uint64_t *ret_bytes);
 /* "10s", "200ms", "5m", "1h", "0" */
 int ht_parse_duration(const char *text, int64_t *ret_nanos);
-/* "USR1", "SIGUSR1", "RTMIN+3", "10", "none"; 0 for none. Not a signal that cannot ask for a profile. */
+/* "USR1", "SIGUSR1", "RTMIN+3", "10", "none"; 0 for none. Not a signal that cannot ask for a
+ * profile. */
 int ht_parse_signal(const char *text, int *ret_signal);
 /* "USR1", "RTMIN+3" or "none". */
 void ht_signal_name(int signal, char ret_name[HT_SIGNAL_NAME_SIZE]);

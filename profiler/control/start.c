@@ -1,8 +1,9 @@
 /* start.c: how the profiler comes to life.
  *
- * First the settings, at the first allocation of the process, which may come before any constructor and before
- * the C library has set `environ`. Then, in our constructor, all that needs the loader: the allocator underneath,
- * libunwind, fork handlers, the signal, the collector. What is sampled before that has a stack of one frame. */
+ * First the settings, at the first allocation of the process, which may come before any constructor
+ * and before the C library has set `environ`. Then, in our constructor, all that needs the loader:
+ * the allocator underneath, libunwind, fork handlers, the signal, the collector. What is sampled
+ * before that has a stack of one frame. */
 #include <dlfcn.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,7 +26,8 @@
 
 #include "sys/poison.h"
 
-/* pkg-config's link line asks for this name, so that a static libheaptap.a brings its constructor along. */
+/* pkg-config's link line asks for this name, so that a static libheaptap.a brings its constructor
+ * along. */
 HT_EXPORT extern const char heaptap_anchor[];
 const char heaptap_anchor[] = "heaptap " HT_VERSION;
 
@@ -110,8 +112,8 @@ static void leave_children_alone(void)
 
 /* ---- the constructor ---- */
 
-/* Another copy of us that stands in front (linked and preloaded): it has the hooks, this one only passes calls
- * on. */
+/* Another copy of us that stands in front (linked and preloaded): it has the hooks, this one only
+ * passes calls on. */
 static bool is_second_copy(void)
 {
     const void *first = dlsym(RTLD_DEFAULT, "heaptap_anchor");

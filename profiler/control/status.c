@@ -26,7 +26,8 @@ extern const char heaptap_anchor[];
 
 static const struct ht_config *config;
 static const char *stacks_problem;
-/* Files, as the loader has them: copied, because the program's own name lies where setproctitle() writes. */
+/* Files, as the loader has them: copied, because the program's own name lies where setproctitle()
+ * writes. */
 static char allocator[OBJECT_SIZE]; /* whose malloc we call */
 static char in_front[OBJECT_SIZE];  /* whose malloc the program calls, if not ours */
 

@@ -1,9 +1,9 @@
 /* status.h: how the profiler does in this process, for `heaptap doctor`.
  *
- * The doctor sends our signal with a value, as `heaptap snapshot` does (tell.h), but with another mark: it wants no
- * profile. The answer is one line in the file named after the nonce: key=value, with tabs between them; tabs, newlines
- * and backslashes in the values are written \t, \n and \\. The keys are those of status.c; a reader ignores what it does
- * not know. */
+ * The doctor sends our signal with a value, as `heaptap snapshot` does (tell.h), but with another
+ * mark: it wants no profile. The answer is one line in the file named after the nonce: key=value,
+ * with tabs between them; tabs, newlines and backslashes in the values are written \t, \n and \\.
+ * The keys are those of status.c; a reader ignores what it does not know. */
 #ifndef HT_CONTROL_STATUS_H
 #define HT_CONTROL_STATUS_H
 
@@ -11,8 +11,9 @@
 
 #define HT_STATUS_MAGIC UINT64_C(0x6875)
 
-/* Finds out whose malloc the program calls, which may not be ours, and whose we call. `stacks_problem` says why there
- * are none; NULL: there are. Context: start. Keeps pointers to `config` and `stacks_problem`. */
+/* Finds out whose malloc the program calls, which may not be ours, and whose we call.
+ * `stacks_problem` says why there are none; NULL: there are. Context: start. Keeps pointers to
+ * `config` and `stacks_problem`. */
 void ht_status_start(const struct ht_config *config, const char *stacks_problem);
 
 /* `signal` is the one that we serve. Context: collector; needs 20 KiB of stack. */

@@ -2,17 +2,18 @@
  *
  * One line for each profile, fields separated by tabs:
  *     pid  path  in-use bytes  in-use objects  samples  stacks  error
- * Samples are those taken since the program started. `error` is empty, or the reason why there is no such file. Tabs, newlines and backslashes in the path are
- * written \t, \n and \\. The line goes, in one write, to the file HEAPTAP_REPORT (`heaptap run` makes it) and to
- * the files that `heaptap snapshot` made for its answers. */
+ * Samples are those taken since the program started. `error` is empty, or the reason why there is
+ * no such file. Tabs, newlines and backslashes in the path are written \t, \n and \\. The line
+ * goes, in one write, to the file HEAPTAP_REPORT (`heaptap run` makes it) and to the files that
+ * `heaptap snapshot` made for its answers. */
 #ifndef HT_CONTROL_TELL_H
 #define HT_CONTROL_TELL_H
 
 #include "control/config.h"
 #include "report/snapshot.h"
 
-/* `heaptap snapshot` sends its signal with a value: this in the upper 16 bits, a random number, the nonce, in
- * the lower 32. The answer is awaited in the file of that name. */
+/* `heaptap snapshot` sends its signal with a value: this in the upper 16 bits, a random number, the
+ * nonce, in the lower 32. The answer is awaited in the file of that name. */
 #define HT_TELL_MAGIC UINT64_C(0x6874)
 #define HT_TELL_FILE  "/tmp/.heaptap-report.%08x"
 

@@ -39,7 +39,8 @@ static bool stepped_aside;  /* at least once */
 
 /* ---- the signal ---- */
 
-/* Keeps what came with the signal for the collector. False when no profile is wanted: it was the doctor. */
+/* Keeps what came with the signal for the collector. False when no profile is wanted: it was the
+ * doctor. */
 static bool take_request(const siginfo_t *info)
 {
     uint64_t value = (uintptr_t)info->si_value.sival_ptr;
@@ -117,7 +118,8 @@ static void answer_doctor(void)
         ht_status_answer(served_signal, nonces, count);
 }
 
-/* Tools recognise the collector by its name, which tells the signal that it serves: "heaptap-sig10". */
+/* Tools recognise the collector by its name, which tells the signal that it serves:
+ * "heaptap-sig10". */
 static void name_thread(void)
 {
     char name[16];
@@ -128,8 +130,8 @@ static void name_thread(void)
     ht_arch_syscall(SYS_prctl, PR_SET_NAME, (uintptr_t)name, 0, 0, 0, 0);
 }
 
-/* An empty descriptor table of this thread's own. Before Linux 5.9 there is no way to get one without holding
- * the program's files open for a moment: then the collector shares the table. */
+/* An empty descriptor table of this thread's own. Before Linux 5.9 there is no way to get one
+ * without holding the program's files open for a moment: then the collector shares the table. */
 static bool leave_descriptors(void)
 {
     const unsigned unshare = 1u << 1; /* CLOSE_RANGE_UNSHARE */
@@ -145,9 +147,10 @@ static int64_t until(int64_t due)
     return left > 0 ? left : 0;
 }
 
-/* The C library's count of threads. When the last thread of a program ends (main by pthread_exit(), say) it calls
- * exit(0); with the collector in the count the process would stay for ever, with nobody in it. The name is private
- * to the C library, and there for debuggers; NULL where it is not. */
+/* The C library's count of threads. When the last thread of a program ends (main by pthread_exit(),
+ * say) it calls exit(0); with the collector in the count the process would stay for ever, with
+ * nobody in it. The name is private to the C library, and there for debuggers; NULL where it is
+ * not. */
 static uint32_t *count_of_threads(void)
 {
     return dlvsym(RTLD_DEFAULT, "__nptl_nthreads", "GLIBC_PRIVATE");
@@ -200,7 +203,8 @@ static void make_collector(void)
     uint32_t *threads = count_of_threads();
     ht_os_block_signals(&signals);
     int r = pthread_create(&collector, &attributes, collect, threads);
-    /* The thread-local variables of the whole program lie on a thread's stack, and may be larger than it. */
+    /* The thread-local variables of the whole program lie on a thread's stack, and may be larger
+     * than it. */
     for (size_t size = COLLECTOR_STACK; r == EINVAL && size < COLLECTOR_STACK_MOST;) {
         size *= 4;
         pthread_attr_setstacksize(&attributes, size);

@@ -6,7 +6,8 @@
 #define REGION_BYTES ((size_t)256 * 1024)
 #define REGIONS      64u
 
-/* Regions are added and never go; `used` grows. Nothing is freed: there is little, and only at start. */
+/* Regions are added and never go; `used` grows. Nothing is freed: there is little, and only at
+ * start. */
 static struct region {
     uintptr_t start, end;
     uintptr_t used;

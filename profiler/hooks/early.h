@@ -1,7 +1,8 @@
 /* early.h: memory for calls that come while we look for the real allocator.
  *
- * dlsym() may itself allocate. Such calls are served from pages of their own, for ever: the page shadow of those
- * pages is full, so that a later free or realloc of such a block takes the slow path and finds it here. */
+ * dlsym() may itself allocate. Such calls are served from pages of their own, for ever: the page
+ * shadow of those pages is full, so that a later free or realloc of such a block takes the slow
+ * path and finds it here. */
 #ifndef HT_HOOKS_EARLY_H
 #define HT_HOOKS_EARLY_H
 

@@ -1,5 +1,5 @@
-/* loader.c: dlclose, so that what was learnt of a library goes with it. dlopen is not wrapped: it searches by the
- * RUNPATH of its caller, which would be us. */
+/* loader.c: dlclose, so that what was learnt of a library goes with it. dlopen is not wrapped: it
+ * searches by the RUNPATH of its caller, which would be us. */
 #include <dlfcn.h>
 #include <string.h>
 

@@ -1,8 +1,9 @@
 /* malloc.c: the C allocation functions, as the program calls them.
  *
- * Each is a test (sample/hot.h) and a tail call to the real one; what a sample needs is out of line. A function
- * that is told "slow" may have nothing to record: the page shadow counts neighbours, and the counter wraps at
- * absurd sizes. Result and errno are the real allocator's, always. */
+ * Each is a test (sample/hot.h) and a tail call to the real one; what a sample needs is out of
+ * line. A function that is told "slow" may have nothing to record: the page shadow counts
+ * neighbours, and the counter wraps at absurd sizes. Result and errno are the real allocator's,
+ * always. */
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -27,8 +28,8 @@ HT_EXPORT void free_sized(void *block, size_t size);
 HT_EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size);
 HT_EXPORT size_t malloc_usable_size(void *block);
 
-/* A sampled allocation: draw the next gap, call the real function, record what it gave to the function's
- * caller. A macro, because the caller's frame is that of the function it is used in. */
+/* A sampled allocation: draw the next gap, call the real function, record what it gave to the
+ * function's caller. A macro, because the caller's frame is that of the function it is used in. */
 #define RECORD_ALLOCATION(size, call)                                                              \
     do {                                                                                           \
         struct ht_frame caller = HT_ARCH_CALLER_FRAME();                                           \
@@ -136,8 +137,8 @@ static void *realloc_early(void *block, size_t size)
     return moved;
 }
 
-/* The subtraction has been made; after a borrow the counter stands above every gap, unless the size was absurd
- * itself. */
+/* The subtraction has been made; after a borrow the counter stands above every gap, unless the size
+ * was absurd itself. */
 static bool has_borrowed(size_t size)
 {
     return ht_thread.bytes_until_sample > HT_HOT_PARKED || size > PTRDIFF_MAX;
@@ -153,7 +154,8 @@ HT_COLD static void *realloc_slow(void *block, size_t size)
     void *moved = HT_UNLIKELY(ht_early_owns(block)) ? realloc_early(block, size)
                                                     : ht_next.realloc(block, size);
     if (known) {
-        /* realloc(p, 0) frees and returns NULL in glibc; any other NULL is a failure that freed nothing. */
+        /* realloc(p, 0) frees and returns NULL in glibc; any other NULL is a failure that freed
+         * nothing. */
         if (moved == NULL && size != 0)
             ht_record_restore(block, &was);
         else
@@ -172,8 +174,9 @@ void *realloc(void *block, size_t size)
     return ht_next.realloc(block, size);
 }
 
-/* Not next's: glibc's calls realloc(), which is ours, and would be counted twice. But what cannot succeed
- * fails as next's does: mimalloc's realloc() leaves errno alone then, its reallocarray() does not. */
+/* Not next's: glibc's calls realloc(), which is ours, and would be counted twice. But what cannot
+ * succeed fails as next's does: mimalloc's realloc() leaves errno alone then, its reallocarray()
+ * does not. */
 void *reallocarray(void *block, size_t count, size_t size)
 {
     size_t total;

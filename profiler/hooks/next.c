@@ -148,8 +148,8 @@ static void free_without_alignment(void *block, size_t alignment, size_t size)
 
 /* ---- finding them ---- */
 
-/* The hooks live in files of their own: a program that is linked with the archive gets all of them through this, also
- * those that only its libraries call. */
+/* The hooks live in files of their own: a program that is linked with the archive gets all of them
+ * through this, also those that only its libraries call. */
 void *malloc(size_t size);
 void *_Znwm(size_t size);
 int dlclose(void *handle);

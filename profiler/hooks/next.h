@@ -1,8 +1,8 @@
 /* next.h: the allocator underneath, whichever it is.
  *
- * Found by dlsym(RTLD_NEXT), so that jemalloc, mimalloc or tcmalloc serve as well as glibc. Each pointer starts
- * at a function that finds all of them and goes on: the hooks need no "initialised?" test, and a call through
- * the pointer costs what a jump through the PLT costs. */
+ * Found by dlsym(RTLD_NEXT), so that jemalloc, mimalloc or tcmalloc serve as well as glibc. Each
+ * pointer starts at a function that finds all of them and goes on: the hooks need no "initialised?"
+ * test, and a call through the pointer costs what a jump through the PLT costs. */
 #ifndef HT_HOOKS_NEXT_H
 #define HT_HOOKS_NEXT_H
 

@@ -1,12 +1,13 @@
 /* operators.c: C++ operator new and delete.
  *
- * libstdc++'s and libc++'s operators call malloc and free, which are hooked: then these only pass through. An
- * allocator that brings its own operators (jemalloc, mimalloc, tcmalloc) does not always, and is counted here.
- * new_handler, bad_alloc and the nothrow forms are the real operator's: it is called, not imitated, and an exception
- * passes through our frame. Deletes always look, since looking twice does no harm.
+ * libstdc++'s and libc++'s operators call malloc and free, which are hooked: then these only pass
+ * through. An allocator that brings its own operators (jemalloc, mimalloc, tcmalloc) does not
+ * always, and is counted here. new_handler, bad_alloc and the nothrow forms are the real
+ * operator's: it is called, not imitated, and an exception passes through our frame. Deletes always
+ * look, since looking twice does no harm.
  *
- * In a C program whose plugin brings the C++ library along there is no next operator in the global scope: then it
- * is looked for from the caller's object. */
+ * In a C program whose plugin brings the C++ library along there is no next operator in the global
+ * scope: then it is looked for from the caller's object. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -16,7 +17,8 @@
 #include "sample/hot.h"
 #include "sample/record.h"
 
-/* Weak: a program with operators of its own, linked with the archive, keeps those and takes the others from here. */
+/* Weak: a program with operators of its own, linked with the archive, keeps those and takes the
+ * others from here. */
 #define REPLACEABLE HT_EXPORT __attribute__((weak))
 
 typedef size_t alignment;    /* std::align_val_t */
@@ -59,8 +61,9 @@ static void *own_object(void)
     return dladdr(&ht_next, &info) != 0 ? info.dli_fbase : NULL;
 }
 
-/* The operator that the caller's object would have found without us: its own dependencies are searched. The C++
- * library is pinned, so that the pointer stays good when the plugin that brought it goes. */
+/* The operator that the caller's object would have found without us: its own dependencies are
+ * searched. The C++ library is pinned, so that the pointer stays good when the plugin that brought
+ * it goes. */
 static void *find_from(const char *name, const void *caller)
 {
     Dl_info info;
@@ -113,10 +116,11 @@ static void count_afterwards(const void *block, size_t size, const struct ht_fra
         ht_record_block(block, size, interval, caller);
 }
 
-/* The first call tells who counts: if the real operator comes back to a hook (libstdc++'s calls malloc; jemalloc's
- * aligned ones call aligned_alloc), the hook has counted it; if it does not, this one does from now on. Nothing is
- * settled by a call that throws, or of no size. One that does not may still do so after a new_handler: jemalloc's
- * next try is malloc(), and the block has been recorded when it comes here. */
+/* The first call tells who counts: if the real operator comes back to a hook (libstdc++'s calls
+ * malloc; jemalloc's aligned ones call aligned_alloc), the hook has counted it; if it does not,
+ * this one does from now on. Nothing is settled by a call that throws, or of no size. One that does
+ * not may still do so after a new_handler: jemalloc's next try is malloc(), and the block has been
+ * recorded when it comes here. */
 #define DEFINE_NEW(name, parameters, arguments)                                                    \
     REPLACEABLE void *name parameters;                                                             \
     static void *first_##name parameters;                                                          \

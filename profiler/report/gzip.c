@@ -18,8 +18,8 @@
 #define INPUT_SIZE  ((size_t)64 * 1024)
 #define OUTPUT_SIZE ((size_t)64 * 1024)
 
-/* Input is gathered, so that deflate() is called once for 64 KiB and not for each message of some 80
- * bytes. */
+/* Input is gathered, so that deflate() is called once for 64 KiB and not for each message of some
+ * 80 bytes. */
 struct ht_gzip {
     z_stream stream;
     int fd, error;

@@ -12,8 +12,8 @@
 
 #define HEADERS_MAX 64
 
-/* Held, rank HT_RANK_LOADED, around dl_iterate_phdr(). A fork waits a while for it and no longer: the thread that forks
- * may itself have the loader's lock. */
+/* Held, rank HT_RANK_LOADED, around dl_iterate_phdr(). A fork waits a while for it and no longer:
+ * the thread that forks may itself have the loader's lock. */
 static struct ht_lock lock;
 static HT_THREAD_LOCAL bool fork_has_lock;
 

@@ -29,8 +29,8 @@ struct ht_mappings {
     size_t memory_size;
 };
 
-/* Asks the loader (loaded.h), and takes its lock for that: never call this in a hook or under a lock of ours.
- * 0, -ENOMEM, or -EAGAIN when libraries came faster than they could be counted.
+/* Asks the loader (loaded.h), and takes its lock for that: never call this in a hook or under a
+ * lock of ours. 0, -ENOMEM, or -EAGAIN when libraries came faster than they could be counted.
  * Context: dump. */
 int ht_mappings_load(struct ht_mappings *ret_mappings);
 void ht_mappings_free(struct ht_mappings *mappings);

@@ -1,7 +1,7 @@
 /* snapshot.h: what one profile is made of, as a reader sees it.
  *
- * The encoder (pprof.h) knows only this contract; snapshot.c fulfils it from the sampler's tables, a unit test
- * from an array. */
+ * The encoder (pprof.h) knows only this contract; snapshot.c fulfils it from the sampler's tables,
+ * a unit test from an array. */
 #ifndef HT_REPORT_SNAPSHOT_H
 #define HT_REPORT_SNAPSHOT_H
 

@@ -22,8 +22,8 @@ static uint64_t in_use(uint64_t came, uint64_t went)
     return came > went ? came - went : 0;
 }
 
-/* From the exact sums: the rounded ones of a block that stands for 1.3 would give a size that no block of the bucket
- * has. */
+/* From the exact sums: the rounded ones of a block that stands for 1.3 would give a size that no
+ * block of the bucket has. */
 static int64_t mean_size(const struct ht_site_view *site)
 {
     double bytes = (double)site->alloc_bytes / (1 << HT_BYTES_SHIFT);

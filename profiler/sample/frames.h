@@ -1,8 +1,8 @@
 /* frames.h: how a stack is written down.
  *
- * A stack is an array of lookup addresses, leaf first: the return address - 1 of a frame that called the next
- * one, or the pc itself of a frame that a signal interrupted. Addresses below HT_PC_SPECIAL_END are no code;
- * they stand for a frame with a name of ours. */
+ * A stack is an array of lookup addresses, leaf first: the return address - 1 of a frame that
+ * called the next one, or the pc itself of a frame that a signal interrupted. Addresses below
+ * HT_PC_SPECIAL_END are no code; they stand for a frame with a name of ours. */
 #ifndef HT_SAMPLE_FRAMES_H
 #define HT_SAMPLE_FRAMES_H
 
@@ -15,10 +15,11 @@ enum {
     HT_PC_SPECIAL_END = 16,
 };
 
-/* Our own frames are left out of all stacks. Some of our code is on the stack while the program's runs (HT_IN_STACKS);
- * the linker makes the bounds, and unit tests, without hooks, have none. The rest is there only when a signal handler
- * of the program interrupted it and allocates: in the shared library, all from __ehdr_start to ht_frames_end. What has
- * the archive in it shows such frames; there ht_frames_end is NULL. */
+/* Our own frames are left out of all stacks. Some of our code is on the stack while the program's
+ * runs (HT_IN_STACKS); the linker makes the bounds, and unit tests, without hooks, have none. The
+ * rest is there only when a signal handler of the program interrupted it and allocates: in the
+ * shared library, all from __ehdr_start to ht_frames_end. What has the archive in it shows such
+ * frames; there ht_frames_end is NULL. */
 extern HT_HIDDEN const char __start_heaptap_frames[] __attribute__((weak));
 extern HT_HIDDEN const char __stop_heaptap_frames[] __attribute__((weak));
 extern HT_HIDDEN const char __ehdr_start[] __attribute__((weak));

@@ -1,9 +1,9 @@
 /* hot.h: all that runs at every allocation and every free.
  *
- * Added to the program's own call, on x86-64: malloc 4 instructions (load the TLS offset, subtract, branch,
- * jump), free 7 (shift, mask, address, load, test, branch, jump). No lock, no system call, no memory but one
- * TLS word and one byte of the page shadow. State starts so that first use takes the slow path: there is no
- * "initialised?" test. */
+ * Added to the program's own call, on x86-64: malloc 4 instructions (load the TLS offset, subtract,
+ * branch, jump), free 7 (shift, mask, address, load, test, branch, jump). No lock, no system call,
+ * no memory but one TLS word and one byte of the page shadow. State starts so that first use takes
+ * the slow path: there is no "initialised?" test. */
 #ifndef HT_SAMPLE_HOT_H
 #define HT_SAMPLE_HOT_H
 
@@ -24,14 +24,15 @@ struct ht_thread {
 
 extern HT_HIDDEN HT_THREAD_LOCAL struct ht_thread ht_thread;
 
-/* While the profiler works in a thread its counter stands here: nothing the program can ask for borrows, so the
- * guard against re-entry costs the fast path nothing. */
+/* While the profiler works in a thread its counter stands here: nothing the program can ask for
+ * borrows, so the guard against re-entry costs the fast path nothing. */
 #define HT_HOT_PARKED (UINT64_C(1) << 62)
 
 /* True when this allocation holds the next sampled byte: one subtraction, one branch on its borrow.
- * Unsigned, so that an absurd size borrows too (a signed test would let malloc(2^63+k) switch sampling off). A
- * new thread's counter is zero: its first allocation borrows, and ht_record_begin() sets the thread up.
- * Flag-output asm, because gcc 12 makes two instructions more of __builtin_sub_overflow on memory. */
+ * Unsigned, so that an absurd size borrows too (a signed test would let malloc(2^63+k) switch
+ * sampling off). A new thread's counter is zero: its first allocation borrows, and
+ * ht_record_begin() sets the thread up. Flag-output asm, because gcc 12 makes two instructions more
+ * of __builtin_sub_overflow on memory. */
 static inline bool ht_hot_alloc(size_t size)
 {
     bool borrow;
@@ -56,10 +57,11 @@ static inline bool ht_hot_has_moved(struct ht_hot_mark mark)
            ht_thread.borrows != mark.borrows;
 }
 
-/* One byte for each 4 KiB page of the address space, modulo 64 GiB: how many live sampled blocks start in it,
- * saturating, sticky at 255. 16 MiB of zero pages, touched only where a sample lives. At 512 KiB it sends 0.6 %
- * of all frees to the exact table at any heap size (LIMITS: page / interval); at an interval of 1 it says
- * "look" always. free(NULL) needs no test: nothing ever lives in page 0. */
+/* One byte for each 4 KiB page of the address space, modulo 64 GiB: how many live sampled blocks
+ * start in it, saturating, sticky at 255. 16 MiB of zero pages, touched only where a sample lives.
+ * At 512 KiB it sends 0.6 % of all frees to the exact table at any heap size (LIMITS: page /
+ * interval); at an interval of 1 it says "look" always. free(NULL) needs no test: nothing ever
+ * lives in page 0. */
 #define HT_PAGE_SHADOW_SIZE (UINT32_C(1) << 24)
 
 extern HT_HIDDEN uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE];

@@ -15,22 +15,24 @@ uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE] __attribute__((aligned(4096)));
 #define PENDING        8u
 #define NESTED_SPINS   200
 
-/* `key` is the address in the upper 56 bits and the interval's id in the lower 8; 0 is a free slot. Bits 32
- * and up of the size are the site's (stacks.h). */
+/* `key` is the address in the upper 56 bits and the interval's id in the lower 8; 0 is a free slot.
+ * Bits 32 and up of the size are the site's (stacks.h). */
 struct entry {
     uint64_t key;
     uint32_t site;
     uint32_t size_low;
 };
 
-/* Open addressing, linear probing, power-of-two capacity, backward-shift deletion (Knuth 6.4 R), no tombstones:
+/* Open addressing, linear probing, power-of-two capacity, backward-shift deletion (Knuth 6.4 R), no
+ * tombstones:
  *   used <= capacity * 3 / 4, so a probe always ends;
  *   an address stands in at most one slot of one stripe;
  *   no free slot lies between an entry and the slot its hash names.
  *
- * `pending` holds addresses that were freed while this stripe's lock was held, perhaps by the very code that a signal
- * handler interrupted, or by a fork that is stuck. Whoever takes the lock next removes them first. Their blocks were given back only after they were
- * put here, so nobody can have sampled the address again in between without passing that removal. */
+ * `pending` holds addresses that were freed while this stripe's lock was held, perhaps by the very
+ * code that a signal handler interrupted, or by a fork that is stuck. Whoever takes the lock next
+ * removes them first. Their blocks were given back only after they were put here, so nobody can
+ * have sampled the address again in between without passing that removal. */
 struct stripe {
     struct ht_lock lock; /* guards all below but pending, which is atomic */
     uint32_t capacity, used;
@@ -109,7 +111,8 @@ static uint32_t find(const struct stripe *stripe, uintptr_t address)
     return i;
 }
 
-/* Closes the gap at slot i: each later entry of the run moves back if its home is not after the gap. */
+/* Closes the gap at slot i: each later entry of the run moves back if its home is not after the
+ * gap. */
 static void erase(struct stripe *stripe, uint32_t i)
 {
     uint32_t mask = stripe->capacity - 1;
@@ -189,7 +192,8 @@ static bool make_room(struct stripe *stripe)
     struct stripe grown = {.capacity =
                                stripe->capacity == 0 ? CAPACITY_FIRST : stripe->capacity * 2};
     size_t size = grown.capacity * sizeof(*grown.slots);
-    /* The first tables are less than a page: cut from a chunk, and left there when they are outgrown. */
+    /* The first tables are less than a page: cut from a chunk, and left there when they are
+     * outgrown. */
     grown.slots = size < 4096 ? ht_arena_alloc(size) : ht_arena_map_table(size);
     if (grown.slots == NULL)
         return stripe->used < stripe->capacity / 8 * 7; /* longer probes, that still end */

@@ -1,28 +1,29 @@
 /* live.h: the sampled blocks that have not been freed yet.
  *
- * At one sample per 512 KiB a 10 GiB heap has about 20,000 entries, while the program frees millions of
- * blocks we never sampled. So a free first takes the test in hot.h, which may say "maybe" of a stranger but
- * never "no" of one of ours; this table has the truth, and keeps that test's page shadow.
+ * At one sample per 512 KiB a 10 GiB heap has about 20,000 entries, while the program frees
+ * millions of blocks we never sampled. So a free first takes the test in hot.h, which may say
+ * "maybe" of a stranger but never "no" of one of ours; this table has the truth, and keeps that
+ * test's page shadow.
  *
- * 64 stripes, each with a lock of its own (rank HT_RANK_LIVE); 16 bytes an entry, 21 to 43 with the room that
- * probing needs. */
+ * 64 stripes, each with a lock of its own (rank HT_RANK_LIVE); 16 bytes an entry, 21 to 43 with the
+ * room that probing needs. */
 #ifndef HT_SAMPLE_LIVE_H
 #define HT_SAMPLE_LIVE_H
 
 #include "sample/sampler.h"
 #include "sample/stacks.h"
 
-/* A sampled block: what the program asked for, the stack and size that asked, and the interval it was sampled
- * with. Together they give its weight. */
+/* A sampled block: what the program asked for, the stack and size that asked, and the interval it
+ * was sampled with. Together they give its weight. */
 struct ht_live_block {
     size_t size;
     ht_site site;
     ht_interval_id interval;
 };
 
-/* Remembers a sampled block. An older block at that address was freed behind our back; it is counted as freed
- * now. False when no memory is left, or a fork keeps the table: the caller counts the drop.
- * Context: sample, never in a signal handler that interrupted the profiler. */
+/* Remembers a sampled block. An older block at that address was freed behind our back; it is
+ * counted as freed now. False when no memory is left, or a fork keeps the table: the caller counts
+ * the drop. Context: sample, never in a signal handler that interrupted the profiler. */
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block);
 
 enum ht_live_result {
@@ -32,8 +33,9 @@ enum ht_live_result {
                          whoever comes next */
 };
 
-/* Forgets a block. Call it before the block is given back: afterwards another thread may own the address.
- * `nested`: in a signal handler that interrupted the profiler in this thread, which may hold the very lock. */
+/* Forgets a block. Call it before the block is given back: afterwards another thread may own the
+ * address. `nested`: in a signal handler that interrupted the profiler in this thread, which may
+ * hold the very lock. */
 enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_live_block *ret_block);
 
 uint64_t ht_live_count(void);

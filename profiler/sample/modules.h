@@ -1,10 +1,11 @@
 /* modules.h: the libraries whose code was ever seen on a sampled stack, also those that are gone.
  *
- * A library that is unloaded takes its addresses with it, and another may be loaded over them. So each is remembered
- * when the first of its pcs is learnt, and when it goes, its addresses in all stacks are moved to a range of their own,
- * far outside of any memory: the profile shows them in a mapping of the library that was, and code that comes to the
- * old addresses makes new stacks. If the same library comes back, its addresses are moved to where it is now, and its
- * stacks go on; so a plugin that is loaded a thousand times costs what one costs.
+ * A library that is unloaded takes its addresses with it, and another may be loaded over them. So
+ * each is remembered when the first of its pcs is learnt, and when it goes, its addresses in all
+ * stacks are moved to a range of their own, far outside of any memory: the profile shows them in a
+ * mapping of the library that was, and code that comes to the old addresses makes new stacks. If
+ * the same library comes back, its addresses are moved to where it is now, and its stacks go on; so
+ * a plugin that is loaded a thousand times costs what one costs.
  *
  * Functions that change something are called under the learn lock. */
 #ifndef HT_SAMPLE_MODULES_H
@@ -31,8 +32,8 @@ struct ht_module {
     char path[]; /* as the loader knows it; absolute if the directory could be told */
 };
 
-/* Remembers the module of a pc that is being learnt. True if one that was known has gone without a word and this one
- * has its place: rules must be forgotten. */
+/* Remembers the module of a pc that is being learnt. True if one that was known has gone without a
+ * word and this one has its place: rules must be forgotten. */
 bool ht_modules_note(uintptr_t pc);
 
 /* After an unloading: moves the addresses of all modules that are no longer there. */

@@ -153,9 +153,9 @@ static void give_buffer(struct buffer *buffer)
 
 /* ---- before memory ends ---- */
 
-/* From half of the tables' memory on, every further 32nd doubles the interval: tables then fill ever more slowly, and
- * what is recorded goes on being unbiased. An interval below 64 would slow nothing down, since hardly a block is that
- * small. */
+/* From half of the tables' memory on, every further 32nd doubles the interval: tables then fill
+ * ever more slowly, and what is recorded goes on being unbiased. An interval below 64 would slow
+ * nothing down, since hardly a block is that small. */
 #define EASE_FROM      (HT_ARENA_FULL / 2)
 #define EASE_STEP      2u
 #define EASED_INTERVAL 64u
@@ -226,7 +226,8 @@ void ht_record_freed(const struct ht_live_block *block)
 void ht_record_restore(const void *block, const struct ht_live_block *was)
 {
     struct ht_record_pause pause = ht_record_pause();
-    /* In a signal handler that interrupted the table, insertion could wait for a lock of this very thread. */
+    /* In a signal handler that interrupted the table, insertion could wait for a lock of this very
+     * thread. */
     if (pause.busy != 0 || !ht_live_insert((uintptr_t)block, was)) {
         ht_record_freed(was);
         count_drop(pause.busy != 0 ? HT_DROP_NESTED : HT_DROP_LIVE_FULL);

@@ -9,8 +9,8 @@
 /* A thread that finds sampling switched off looks again after this many bytes. */
 #define OFF_GAP (UINT64_C(16) << 20)
 
-/* Ids are given once and never taken back; slot 0 is "off". A writer fills the slot before it publishes the
- * id as current. */
+/* Ids are given once and never taken back; slot 0 is "off". A writer fills the slot before it
+ * publishes the id as current. */
 static uint64_t intervals[256];
 static ht_interval_id current;
 
@@ -69,8 +69,9 @@ static uint64_t next_random(uint64_t *state)
     return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/* ln(x) = e ln 2 + ln(m) with m in [sqrt(1/2), sqrt(2)), and ln(m) = 2 artanh(t), t = (m-1)/(m+1), |t| < 0.172:
- * eleven terms of t^(2k+1)/(2k+1) leave less than 1e-17 (Abramowitz and Stegun 4.1.27). */
+/* ln(x) = e ln 2 + ln(m) with m in [sqrt(1/2), sqrt(2)), and ln(m) = 2 artanh(t), t = (m-1)/(m+1),
+ * |t| < 0.172: eleven terms of t^(2k+1)/(2k+1) leave less than 1e-17 (Abramowitz and Stegun
+ * 4.1.27). */
 double ht_sampler_log(double x)
 {
     union {
@@ -91,9 +92,9 @@ double ht_sampler_log(double x)
     return exponent * 0.6931471805599453 + 2 * t * sum;
 }
 
-/* Small x: the Taylor series of -expm1(-x), where 1 - exp(-x) would lose digits. Otherwise exp(-x) =
- * 2^-k exp(-r) with r in [0, ln 2), the same series, and a subtraction that loses at most one bit. Twenty terms
- * leave 0.7^20 / 20! = 3e-22. */
+/* Small x: the Taylor series of -expm1(-x), where 1 - exp(-x) would lose digits. Otherwise exp(-x)
+ * = 2^-k exp(-r) with r in [0, ln 2), the same series, and a subtraction that loses at most one
+ * bit. Twenty terms leave 0.7^20 / 20! = 3e-22. */
 double ht_sampler_hit_probability(double x)
 {
     if (x > 40) /* exp(-40) is less than half a unit in the last place of 1 */

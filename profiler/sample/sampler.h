@@ -1,11 +1,11 @@
 /* sampler.h: which bytes are sampled, and what a sampled block stands for.
  *
- * Sampled bytes are a Poisson process over requested bytes with a mean distance of `interval`. A block of `size`
- * bytes is sampled when it holds at least one such byte, so with
+ * Sampled bytes are a Poisson process over requested bytes with a mean distance of `interval`. A
+ * block of `size` bytes is sampled when it holds at least one such byte, so with
  *     p = 1 - exp(-size / interval),
- * and it stands for 1/p blocks and size/p bytes (Horvitz and Thompson, 1952). The weights are applied to each
- * block before anything is summed, with the interval its gap was drawn with, so that every sum is unbiased,
- * whatever sizes it mixes and however often the interval changes. */
+ * and it stands for 1/p blocks and size/p bytes (Horvitz and Thompson, 1952). The weights are
+ * applied to each block before anything is summed, with the interval its gap was drawn with, so
+ * that every sum is unbiased, whatever sizes it mixes and however often the interval changes. */
 #ifndef HT_SAMPLE_SAMPLER_H
 #define HT_SAMPLE_SAMPLER_H
 
@@ -14,26 +14,28 @@
 #define HT_INTERVAL_DEFAULT (UINT64_C(512) * 1024)
 #define HT_INTERVAL_MAX     (UINT64_C(1) << 40)
 
-/* Intervals have ids of one byte, so that a live block can remember its own. 0 is "sampling is off". */
+/* Intervals have ids of one byte, so that a live block can remember its own. 0 is "sampling is
+ * off". */
 typedef uint8_t ht_interval_id;
 
-/* The mean distance from now on, in bytes; 1 records every allocation exactly, 0 none. Threads notice at their
- * next sample, and within 16 MiB of allocation where sampling was off.
- * -EINVAL beyond HT_INTERVAL_MAX; -ENOSPC after 255 different values in one process. Context: any. */
+/* The mean distance from now on, in bytes; 1 records every allocation exactly, 0 none. Threads
+ * notice at their next sample, and within 16 MiB of allocation where sampling was off. -EINVAL
+ * beyond HT_INTERVAL_MAX; -ENOSPC after 255 different values in one process. Context: any. */
 int ht_sampler_set_interval(uint64_t interval);
 uint64_t ht_sampler_interval(void);
 ht_interval_id ht_sampler_current(void);
 uint64_t ht_sampler_interval_of(ht_interval_id id);
 
-/* Draws the distance to the next sampled byte: floor(-ln(U) * interval) with 53 random bits; 0 for an interval
- * of 1; 16 MiB where sampling is off. `random` is the thread's generator, never 0. Context: any. */
+/* Draws the distance to the next sampled byte: floor(-ln(U) * interval) with 53 random bits; 0 for
+ * an interval of 1; 16 MiB where sampling is off. `random` is the thread's generator, never 0.
+ * Context: any. */
 uint64_t ht_sampler_draw(ht_interval_id id, uint64_t *random);
 /* A state for a new thread's generator, from the kernel. */
 uint64_t ht_sampler_seed(void);
 
-/* Fixed point, so that the sums of what came and what went are equal to the last bit when all is freed. The
- * same size and interval give the same weight, always. Sums wrap after 2^52 objects and 2^56 bytes in one
- * stack. */
+/* Fixed point, so that the sums of what came and what went are equal to the last bit when all is
+ * freed. The same size and interval give the same weight, always. Sums wrap after 2^52 objects and
+ * 2^56 bytes in one stack. */
 #define HT_OBJECTS_SHIFT 12
 #define HT_BYTES_SHIFT   8
 

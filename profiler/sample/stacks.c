@@ -15,8 +15,9 @@
 
 #define INDEX_FIRST 1024u
 
-/* A size class is the bit length of the size, below 64, or 64 plus its high half for blocks of 4 GiB and more.
- * All but `next` and the counters are written before the site is published; counters are atomic. */
+/* A size class is the bit length of the size, below 64, or 64 plus its high half for blocks of 4
+ * GiB and more. All but `next` and the counters are written before the site is published; counters
+ * are atomic. */
 struct site {
     uint32_t next; /* the stack's next site, or NO_SITE */
     uint32_t size_class;
@@ -33,8 +34,9 @@ struct stack {
 
 /* Open addressing, linear probing, power-of-two capacity, insert only:
  *   used <= capacity * 3 / 4, so a probe always ends.
- * A slot holds the stack's address in its low 48 bits and 16 bits of its hash above. A table that was outgrown
- * is emptied but stays mapped: a thread that still looks into it finds nothing and asks again under the lock. */
+ * A slot holds the stack's address in its low 48 bits and 16 bits of its hash above. A table that
+ * was outgrown is emptied but stays mapped: a thread that still looks into it finds nothing and
+ * asks again under the lock. */
 struct index {
     uint64_t capacity;
     uint64_t *slots;
@@ -72,7 +74,8 @@ uint32_t ht_stacks_size_high(ht_site site)
     return size_class > 64 ? size_class - 64 : 0;
 }
 
-/* A multiply and a rotation for each pc (the constant is 2^64 / golden ratio), and a final mix (Murmur3). */
+/* A multiply and a rotation for each pc (the constant is 2^64 / golden ratio), and a final mix
+ * (Murmur3). */
 static uint64_t hash_of(const uintptr_t *pcs, unsigned depth)
 {
     uint64_t hash = depth;
@@ -235,8 +238,8 @@ static void add(uint64_t *counter, uint64_t value)
     __atomic_fetch_add(counter, value, __ATOMIC_RELAXED);
 }
 
-/* What went must never be seen before what came: a free is counted after its allocation in the same order
- * (release), and ht_stacks_each() reads it first (acquire). */
+/* What went must never be seen before what came: a free is counted after its allocation in the same
+ * order (release), and ht_stacks_each() reads it first (acquire). */
 void ht_stacks_count_alloc(ht_site id, struct ht_weight weight)
 {
     struct site *site = site_at(id);
@@ -279,7 +282,8 @@ int ht_stacks_each(ht_stacks_visit *visit, void *context)
     return r;
 }
 
-/* The lock is held. In place: who looks meanwhile may miss a stack, and looks again under the lock. */
+/* The lock is held. In place: who looks meanwhile may miss a stack, and looks again under the
+ * lock. */
 static void index_again(void)
 {
     struct index *index = current_index;

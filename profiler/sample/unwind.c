@@ -17,9 +17,9 @@ __attribute__((weak)) const char *const ht_frames_end = NULL; /* but see frames_
 
 /* ---- which addresses may be read ---- */
 
-/* Pages of one stack that can be read, [low, high). Found by asking the kernel about each page once (60 ns); for
- * the thread's own stack the answer is kept in ht_thread, for a coroutine's or a signal's stack it is asked again
- * in each walk, since those may be unmapped at any time. */
+/* Pages of one stack that can be read, [low, high). Found by asking the kernel about each page once
+ * (60 ns); for the thread's own stack the answer is kept in ht_thread, for a coroutine's or a
+ * signal's stack it is asked again in each walk, since those may be unmapped at any time. */
 struct span {
     uintptr_t low, high;
 };
@@ -65,9 +65,10 @@ static bool is_on_main_stack(uintptr_t sp)
     return sp < main_stack_top && main_stack_top - sp < SPAN_STEP_MAX;
 }
 
-/* Where the stack that holds `sp` must end if it is this thread's own: the main thread's ends above the strings
- * that the kernel put there; glibc lays any other thread's control block, which the thread pointer names, at the
- * top of its stack. The main thread's block is above no stack, but often above coroutines' stacks. */
+/* Where the stack that holds `sp` must end if it is this thread's own: the main thread's ends above
+ * the strings that the kernel put there; glibc lays any other thread's control block, which the
+ * thread pointer names, at the top of its stack. The main thread's block is above no stack, but
+ * often above coroutines' stacks. */
 static uintptr_t own_stack_top(uintptr_t sp)
 {
     if (is_on_main_stack(sp))
@@ -138,8 +139,8 @@ static inline bool step_by_rule(struct position *at, struct span *span, struct h
     return true;
 }
 
-/* From the kernel's signal frame to what it interrupted, on whatever stack that was. The offsets are those of
- * the ucontext it lays at sp. */
+/* From the kernel's signal frame to what it interrupted, on whatever stack that was. The offsets
+ * are those of the ucontext it lays at sp. */
 static bool step_over_signal(struct position *at, struct span *span)
 {
     enum { RBP = 120, RSP = 160, RIP = 168 };
@@ -162,8 +163,8 @@ static bool is_code(uintptr_t pc, uintptr_t near)
     return _dl_find_object((void *)pc, &module) == 0 || pc - near + vicinity < 2 * vicinity;
 }
 
-/* Code without unwind tables, generated ones for the most part, usually keeps a frame pointer. Believe it where
- * both words look right. */
+/* Code without unwind tables, generated ones for the most part, usually keeps a frame pointer.
+ * Believe it where both words look right. */
 static bool step_by_frame_pointer(struct position *at, struct span *span)
 {
     uintptr_t fp = at->fp;
@@ -232,7 +233,8 @@ unsigned ht_unwind_walk(const struct ht_frame *from, uintptr_t *pcs, unsigned de
 
 bool ht_unwind_start(const char **ret_reason)
 {
-    /* The program's file name is the last string on the main thread's stack, 8 bytes before its end. */
+    /* The program's file name is the last string on the main thread's stack, 8 bytes before its
+     * end. */
     const char *last = (const char *)getauxval(AT_EXECFN);
     if (last != NULL)
         main_stack_top = ht_round_up((uintptr_t)last + strlen(last) + 1 + 8, HT_PAGE);

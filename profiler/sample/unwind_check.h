@@ -1,5 +1,5 @@
-/* unwind_check.h: for developers (HEAPTAP_CHECK_UNWIND=1): each walk beside libgcc's _Unwind_Backtrace, which
- * learnt to walk stacks from other people. */
+/* unwind_check.h: for developers (HEAPTAP_CHECK_UNWIND=1): each walk beside libgcc's
+ * _Unwind_Backtrace, which learnt to walk stacks from other people. */
 #ifndef HT_SAMPLE_UNWIND_CHECK_H
 #define HT_SAMPLE_UNWIND_CHECK_H
 

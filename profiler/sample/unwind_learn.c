@@ -45,7 +45,8 @@ static bool is_slot(struct ht_symbol slot, unsigned reg, int64_t offset)
     return slot.kind == HT_SYMBOL_REGISTER && slot.reg == reg && slot.offset == offset;
 }
 
-/* Offsets of rbp, rsp and rip in the ucontext that the kernel lays at the stack pointer of a signal frame. */
+/* Offsets of rbp, rsp and rip in the ucontext that the kernel lays at the stack pointer of a signal
+ * frame. */
 enum { SIGNAL_RBP = 120, SIGNAL_RSP = 160, SIGNAL_RIP = 168 };
 
 static bool is_signal_frame(struct ht_symbol cfa, struct ht_symbol pc_slot,
@@ -129,7 +130,8 @@ static struct ht_rule learn(uintptr_t pc)
 
 static char learn_stack[STACK_SIZE] __attribute__((aligned(16)));
 
-/* Unloadings that have ended but found no lock: a fork kept it. Until they are settled no rule is believed. */
+/* Unloadings that have ended but found no lock: a fork kept it. Until they are settled no rule is
+ * believed. */
 static uint32_t unsettled;
 
 /* Those in progress in this thread: a destructor may unload another library, or fork. */
@@ -178,7 +180,8 @@ static intptr_t take_lesson(void *argument)
         ht_rules_clear(); /* a library went without dlclose: of the C library's own making */
     lesson->rule = learn(lesson->pc);
     lesson->rule.hidden = ht_frames_are_ours(lesson->pc);
-    /* Code of no module is not remembered: a JIT compiler may put other code there without a word. */
+    /* Code of no module is not remembered: a JIT compiler may put other code there without a
+     * word. */
     struct dl_find_object module;
     if (_dl_find_object((void *)lesson->pc, &module) == 0)
         ht_rules_add(lesson->pc, lesson->rule);

@@ -99,8 +99,8 @@ static int get_proc_name(unw_addr_space_t as, unw_word_t pc, char *name, size_t 
     return -UNW_ENOINFO;
 }
 
-/* .eh_frame_hdr as every linker writes it (LSB core, 10.6.2): version 1; eh_frame_ptr pcrel sdata4; fde_count
- * udata4; a table of datarel sdata4 pairs, sorted by the pc where each FDE starts. */
+/* .eh_frame_hdr as every linker writes it (LSB core, 10.6.2): version 1; eh_frame_ptr pcrel sdata4;
+ * fde_count udata4; a table of datarel sdata4 pairs, sorted by the pc where each FDE starts. */
 struct table_entry {
     int32_t start, fde;
 };
@@ -174,8 +174,9 @@ static int lowest_free_descriptor(int from)
     return from;
 }
 
-/* The library's init opens a pipe to test addresses with, even though our accessors never do. Nobody may find it
- * later: descriptors that were free before and are two ends of one pipe now are its own. */
+/* The library's init opens a pipe to test addresses with, even though our accessors never do.
+ * Nobody may find it later: descriptors that were free before and are two ends of one pipe now are
+ * its own. */
 static void close_pipe(int first, int second)
 {
     struct stat a, b;

@@ -1,8 +1,8 @@
 /* unwind_library.h: libunwind's generic library, as it is loaded, and our side of its accessors.
  *
  * It is opened by dlopen(RTLD_LOCAL): as a dependency of a preloaded object it would take over
- * _Unwind_RaiseException from libgcc. It is not thread-safe across fork, so everything here is called under the learn
- * lock (unwind_learn.c), but for opening. */
+ * _Unwind_RaiseException from libgcc. It is not thread-safe across fork, so everything here is
+ * called under the learn lock (unwind_learn.c), but for opening. */
 #ifndef HT_SAMPLE_UNWIND_LIBRARY_H
 #define HT_SAMPLE_UNWIND_LIBRARY_H
 
@@ -37,8 +37,9 @@ struct ht_unwind_request {
     unsigned known_next;
 };
 
-/* Opens the library and calls `try_it`, which must use it once. False, with a reason for the user, when it cannot be
- * had. The pipe that the library's init opens is closed again. Context: once, at start; calls the loader. */
+/* Opens the library and calls `try_it`, which must use it once. False, with a reason for the user,
+ * when it cannot be had. The pipe that the library's init opens is closed again. Context: once, at
+ * start; calls the loader. */
 bool ht_unwind_library_open(bool (*try_it)(void), const char **ret_reason);
 
 #endif

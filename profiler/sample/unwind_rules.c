@@ -14,8 +14,9 @@ _Static_assert(sizeof(struct ht_rule) == 8, "a rule is one word");
 
 /* Open addressing, linear probing, power-of-two capacity:
  *   used <= capacity * 3 / 4, so a probe always ends.
- * A writer (one, it holds the learn lock) stores the rule before the pc. The table may be emptied, and a slot used
- * again, while it is read: a reader looks at the pc before and after it takes the rule. */
+ * A writer (one, it holds the learn lock) stores the rule before the pc. The table may be emptied,
+ * and a slot used again, while it is read: a reader looks at the pc before and after it takes the
+ * rule. */
 struct entry {
     uintptr_t pc; /* 0: free */
     struct ht_rule rule;
@@ -75,7 +76,8 @@ static void put(struct ht_rules *rules, uintptr_t pc, struct ht_rule rule)
 
 static struct ht_rules *new_rules(uint64_t capacity)
 {
-    /* From the part that is kept for dumps: without rules every frame would be learnt again, at 3 us. */
+    /* From the part that is kept for dumps: without rules every frame would be learnt again, at 3
+     * us. */
     char *memory = ht_arena_map(HT_PAGE + capacity * sizeof(struct entry));
     if (memory == NULL)
         return NULL;

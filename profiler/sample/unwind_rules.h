@@ -1,9 +1,10 @@
 /* unwind_rules.h: for each pc, how to get from its frame to its caller's.
  *
- * One table for all threads, insert only, read without a lock. The key is the lookup address (frames.h), which
- * tells a return address from an interrupted pc. The table is emptied when a library is unloaded, since its
- * addresses may come back with other code. 16 bytes a pc; it starts with 1,024 and ends at 262,144, where it is
- * emptied too (clang, the largest program seen, has 20,000). */
+ * One table for all threads, insert only, read without a lock. The key is the lookup address
+ * (frames.h), which tells a return address from an interrupted pc. The table is emptied when a
+ * library is unloaded, since its addresses may come back with other code. 16 bytes a pc; it starts
+ * with 1,024 and ends at 262,144, where it is emptied too (clang, the largest program seen, has
+ * 20,000). */
 #ifndef HT_SAMPLE_UNWIND_RULES_H
 #define HT_SAMPLE_UNWIND_RULES_H
 
@@ -40,15 +41,15 @@ struct ht_rule {
 
 struct ht_rules;
 
-/* The table as it is now, for one walk: a walk that began keeps its table. NULL while a library is being
- * unloaded, or before the first rule: then every rule is learnt afresh. Context: any. */
+/* The table as it is now, for one walk: a walk that began keeps its table. NULL while a library is
+ * being unloaded, or before the first rule: then every rule is learnt afresh. Context: any. */
 const struct ht_rules *ht_rules_current(void);
 
 /* kind is HT_RULE_UNKNOWN if the table (which may be NULL) has none. */
 struct ht_rule ht_rules_find(const struct ht_rules *rules, uintptr_t pc);
 
-/* Adds a rule to the current table, unless a library is being unloaded or memory ran out. The learn lock is
- * held. */
+/* Adds a rule to the current table, unless a library is being unloaded or memory ran out. The learn
+ * lock is held. */
 void ht_rules_add(uintptr_t pc, struct ht_rule rule);
 /* Forgets all rules. The learn lock is held. */
 void ht_rules_clear(void);

@@ -4,8 +4,9 @@
 
 #include "sys/poison.h"
 
-/* Bits 63..48 say what it is: REGISTER + n or MEMORY + n. Offsets are biased so that small negative ones stay inside
- * their field: a register's has the lower 48 bits; memory has the slot in bits 47..32 and the offset below. */
+/* Bits 63..48 say what it is: REGISTER + n or MEMORY + n. Offsets are biased so that small negative
+ * ones stay inside their field: a register's has the lower 48 bits; memory has the slot in bits
+ * 47..32 and the offset below. */
 #define REGISTER      UINT64_C(0xa000)
 #define MEMORY        UINT64_C(0xb000)
 #define OPAQUE        (UINT64_C(0xc000) << 48 | 0x1000) /* memory at memory: no rule uses it */

@@ -1,5 +1,5 @@
-/* arch.h: what depends on the processor: the system call instruction, a change of stack, the registers a stack
- * walk starts from. */
+/* arch.h: what depends on the processor: the system call instruction, a change of stack, the
+ * registers a stack walk starts from. */
 #ifndef HT_SYS_ARCH_H
 #define HT_SYS_ARCH_H
 
@@ -28,9 +28,10 @@ static inline void ht_arch_pause(void)
     __asm__ volatile("pause");
 }
 
-/* The frame that called the function this is used in: where it goes on, its stack pointer there, and its frame
- * pointer. Reading the frame address makes the compiler keep a frame pointer in that function, which must not
- * be inlined: [rbp] is then the caller's rbp and [rbp+8] the return address. */
+/* The frame that called the function this is used in: where it goes on, its stack pointer there,
+ * and its frame pointer. Reading the frame address makes the compiler keep a frame pointer in that
+ * function, which must not be inlined: [rbp] is then the caller's rbp and [rbp+8] the return
+ * address. */
 struct ht_frame {
     uintptr_t pc, sp, fp;
 };

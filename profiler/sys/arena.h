@@ -1,12 +1,12 @@
 /* arena.h: all memory of the profiler, under one limit.
  *
- * The profiler never calls malloc. Small things that live for ever (stacks, sites) are cut from chunks; tables
- * that grow, and buffers of a dump, are mapped and unmapped whole. Both count against one limit
- * (HEAPTAP_MEMORY), and NULL means that it is reached or that the kernel has no more: the caller drops what it
- * wanted to keep and counts the drop.
+ * The profiler never calls malloc. Small things that live for ever (stacks, sites) are cut from
+ * chunks; tables that grow, and buffers of a dump, are mapped and unmapped whole. Both count
+ * against one limit (HEAPTAP_MEMORY), and NULL means that it is reached or that the kernel has no
+ * more: the caller drops what it wanted to keep and counts the drop.
  *
- * All functions may be called from several threads at once and in a hook; none takes a lock for longer than
- * one mmap. */
+ * All functions may be called from several threads at once and in a hook; none takes a lock for
+ * longer than one mmap. */
 #ifndef HT_SYS_ARENA_H
 #define HT_SYS_ARENA_H
 
@@ -24,12 +24,13 @@ void *ht_arena_alloc(size_t size);
 /* Zeroed pages, at least `size` bytes; give them back with the same size. */
 void *ht_arena_map(size_t size);
 void ht_arena_unmap(void *address, size_t size);
-/* Gives the pages back but keeps the range mapped and readable as zeros, for readers that may still look at a
- * table that was replaced. It no longer counts. */
+/* Gives the pages back but keeps the range mapped and readable as zeros, for readers that may still
+ * look at a table that was replaced. It no longer counts. */
 void ht_arena_retire(void *address, size_t size);
 
-/* The same for tables of samples. These and ht_arena_alloc() may not take all: a part of the limit (an eighth, at
- * least 2.5 MiB) is kept, so that when the tables are full a profile can still be written. */
+/* The same for tables of samples. These and ht_arena_alloc() may not take all: a part of the limit
+ * (an eighth, at least 2.5 MiB) is kept, so that when the tables are full a profile can still be
+ * written. */
 void *ht_arena_map_table(size_t size);
 void ht_arena_unmap_table(void *address, size_t size);
 void ht_arena_retire_table(void *address, size_t size);

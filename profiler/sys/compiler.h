@@ -18,8 +18,9 @@
 /* Out of line and out of the way: slow paths that a fast path jumps to. */
 #define HT_COLD __attribute__((cold, noinline))
 
-/* Functions of ours that may be on the stack while the program's code runs (a new_handler, a destructor of a library
- * that is closed) lie together, so that a walk can leave their frames out. */
+/* Functions of ours that may be on the stack while the program's code runs (a new_handler, a
+ * destructor of a library that is closed) lie together, so that a walk can leave their frames
+ * out. */
 #define HT_IN_STACKS __attribute__((section("heaptap_frames"), noinline))
 
 #define HT_PRINTF(text, first) __attribute__((format(printf, text, first)))
@@ -29,8 +30,8 @@
 /* Thread-local without a call: the library is loaded with the program, never lazily. */
 #define HT_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 
-/* A broken promise of our own. It is checked in every build; arguments that come from outside are never
- * asserted. */
+/* A broken promise of our own. It is checked in every build; arguments that come from outside are
+ * never asserted. */
 #define HT_ASSERT(condition)                                                                       \
     do {                                                                                           \
         if (HT_UNLIKELY(!(condition)))                                                             \

@@ -32,7 +32,8 @@ static uint32_t fork_state;
 
 enum { NO_FORK, FORK_GOES_ON, FORK_IS_STUCK };
 
-/* Whether the fork that holds the lock, if it is one, is waiting for something that this thread may have. */
+/* Whether the fork that holds the lock, if it is one, is waiting for something that this thread may
+ * have. */
 static bool is_hopeless(int64_t since)
 {
     uint32_t state = __atomic_load_n(&fork_state, __ATOMIC_ACQUIRE);

@@ -1,9 +1,11 @@
-/* lock.h: a futex lock of 4 bytes that works in every hook: no allocation, no cancellation point, no errno.
+/* lock.h: a futex lock of 4 bytes that works in every hook: no allocation, no cancellation point,
+ * no errno.
  *
- * Locks are taken upwards in rank and never held while the program's code, the loader or the real allocator
- * is called. fork.c takes all of them in this order around a fork, and there the rule breaks: while it holds
- * them, fork runs handlers of libraries and takes locks of the C library (stdio, the name services), and a thread
- * that has such a lock may be waiting here, in malloc. So nobody waits for a fork for ever. */
+ * Locks are taken upwards in rank and never held while the program's code, the loader or the real
+ * allocator is called. fork.c takes all of them in this order around a fork, and there the rule
+ * breaks: while it holds them, fork runs handlers of libraries and takes locks of the C library
+ * (stdio, the name services), and a thread that has such a lock may be waiting here, in malloc. So
+ * nobody waits for a fork for ever. */
 #ifndef HT_SYS_LOCK_H
 #define HT_SYS_LOCK_H
 
@@ -23,8 +25,8 @@ struct ht_lock {
     uint32_t word;
 };
 
-/* False when a fork has it and has not come to its end for HT_LOCK_PATIENCE_NANOS: do without. Once one has
- * waited so long, others do not wait at all until that fork is over. */
+/* False when a fork has it and has not come to its end for HT_LOCK_PATIENCE_NANOS: do without. Once
+ * one has waited so long, others do not wait at all until that fork is over. */
 #define HT_LOCK_PATIENCE_NANOS INT64_C(200000000)
 bool ht_lock_take(struct ht_lock *lock);
 /* For locks that no fork holds, and for the fork itself. */

@@ -1,7 +1,7 @@
 /* message.h: the few words the library may say, one line each, on standard error.
  *
- * Standard error is what descriptor 2 was when the program started: if the program has put a file of its own
- * there since, nothing is said. */
+ * Standard error is what descriptor 2 was when the program started: if the program has put a file
+ * of its own there since, nothing is said. */
 #ifndef HT_SYS_MESSAGE_H
 #define HT_SYS_MESSAGE_H
 
@@ -10,8 +10,8 @@
 void ht_message_start(bool verbose);
 bool ht_message_is_verbose(void);
 
-/* The calling thread has a descriptor table of its own: its words go to the program's standard error all the
- * same. */
+/* The calling thread has a descriptor table of its own: its words go to the program's standard
+ * error all the same. */
 void ht_message_speak_for_program(bool has_own_descriptors);
 
 /* Something the user has to know: a setting refused, a profile that could not be written. */

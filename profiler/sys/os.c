@@ -101,8 +101,9 @@ ssize_t ht_os_read_at(int fd, void *buffer, size_t size, uint64_t offset)
     return (ssize_t)done;
 }
 
-/* A write beyond RLIMIT_FSIZE raises SIGXFSZ in the writing thread, one to a pipe that nobody reads SIGPIPE, and by
- * default they kill the program: they are blocked, and the one that we caused is taken back. */
+/* A write beyond RLIMIT_FSIZE raises SIGXFSZ in the writing thread, one to a pipe that nobody reads
+ * SIGPIPE, and by default they kill the program: they are blocked, and the one that we caused is
+ * taken back. */
 static void take_back_signal(int signal)
 {
     uint64_t set = UINT64_C(1) << (signal - 1);
@@ -204,8 +205,8 @@ bool ht_os_random(void *buffer, size_t size)
     return CALL(getrandom, buffer, size, GRND_NONBLOCK, 0, 0, 0) == (intptr_t)size;
 }
 
-/* The clocks are read by system call, not by the C library: its vdso pointer is not set up yet when the first
- * allocations come. */
+/* The clocks are read by system call, not by the C library: its vdso pointer is not set up yet when
+ * the first allocations come. */
 static int64_t clock_nanos(int clock)
 {
     struct timespec time = {0, 0};
@@ -257,8 +258,8 @@ bool ht_os_readable(uintptr_t address)
     return CALL(rt_sigprocmask, no_such_how, address, 0, SIGNAL_SET_SIZE, 0, 0) != -EFAULT;
 }
 
-/* intptr_t ht_os_call_on_stack(function, argument, top): the frame pointer keeps the old stack, so a debugger
- * sees through it. */
+/* intptr_t ht_os_call_on_stack(function, argument, top): the frame pointer keeps the old stack, so
+ * a debugger sees through it. */
 __asm__(".text\n"
         ".globl ht_os_call_on_stack\n"
         ".hidden ht_os_call_on_stack\n"

@@ -1,7 +1,8 @@
 /* os.h: the system calls we make, made directly.
  *
- * None touches errno, none is a cancellation point, none allocates: all may be called in a hook, and all but
- * ht_os_call_on_stack() in a signal handler. Results are those of the kernel: >= 0, or -errno. */
+ * None touches errno, none is a cancellation point, none allocates: all may be called in a hook,
+ * and all but ht_os_call_on_stack() in a signal handler. Results are those of the kernel: >= 0, or
+ * -errno. */
 #ifndef HT_SYS_OS_H
 #define HT_SYS_OS_H
 
@@ -16,11 +17,12 @@
 /* The longest path we write to or read from, with its NUL. */
 #define HT_PATH_MAX 4096u
 
-/* Anonymous memory, private and zeroed; NULL when there is none. `size` is a multiple of HT_PAGE. */
+/* Anonymous memory, private and zeroed; NULL when there is none. `size` is a multiple of
+ * HT_PAGE. */
 void *ht_os_map(size_t size);
 void ht_os_unmap(void *address, size_t size);
-/* Gives the pages back but keeps the range mapped; it reads as zero afterwards. False when the kernel refuses and
- * nothing was done: the program has locked its memory (mlockall). */
+/* Gives the pages back but keeps the range mapped; it reads as zero afterwards. False when the
+ * kernel refuses and nothing was done: the program has locked its memory (mlockall). */
 bool ht_os_discard(void *address, size_t size);
 /* Keeps the kernel from backing a sparse range with huge pages. */
 void ht_os_no_huge_pages(void *address, size_t size);
@@ -28,8 +30,9 @@ void ht_os_no_huge_pages(void *address, size_t size);
 int ht_os_open_read(const char *path);
 /* Creates a file that must not be there yet, O_CLOEXEC. */
 int ht_os_create(const char *path, unsigned mode);
-/* A file that has no name yet, in this directory, and the name for it: -EEXIST when that is there already. If the
- * process dies in between, nothing is left. Not every file system has such files, and naming needs /proc. */
+/* A file that has no name yet, in this directory, and the name for it: -EEXIST when that is there
+ * already. If the process dies in between, nothing is left. Not every file system has such files,
+ * and naming needs /proc. */
 int ht_os_create_unnamed(const char *directory, unsigned mode);
 int ht_os_name(int fd, const char *path);
 /* Opens an existing file for one appended line, never following a link and never waiting (FIFO). */
@@ -38,8 +41,9 @@ void ht_os_close(int fd);
 ssize_t ht_os_read(int fd, void *buffer, size_t size);
 /* Up to `size` bytes from `offset`; fewer only at the end of the file. */
 ssize_t ht_os_read_at(int fd, void *buffer, size_t size, uint64_t offset);
-/* All of it: 0 or -errno. A file size limit gives -EFBIG, a pipe without a reader -EPIPE, and the program gets
- * neither SIGXFSZ nor SIGPIPE. Waits where the descriptor does, with signals blocked. */
+/* All of it: 0 or -errno. A file size limit gives -EFBIG, a pipe without a reader -EPIPE, and the
+ * program gets neither SIGXFSZ nor SIGPIPE. Waits where the descriptor does, with signals
+ * blocked. */
 int ht_os_write_all(int fd, const void *buffer, size_t size);
 int ht_os_unlink(const char *path);
 /* -EEXIST when `to` is there already. */
@@ -48,7 +52,8 @@ int ht_os_rename_over(const char *from, const char *to);
 ssize_t ht_os_read_link(const char *path, char *buffer, size_t size);
 int ht_os_current_directory(char *buffer, size_t size);
 
-/* For a thread with descriptors of its own: a copy of one of the process's main thread. Linux 5.6. */
+/* For a thread with descriptors of its own: a copy of one of the process's main thread. Linux
+ * 5.6. */
 int ht_os_borrow_descriptor(int fd);
 
 pid_t ht_os_pid(void);
@@ -58,8 +63,8 @@ bool ht_os_random(void *buffer, size_t size);
 int64_t ht_os_wall_nanos(void);
 int64_t ht_os_steady_nanos(void);
 
-/* All but the one by which glibc's setuid() and its kin have each thread make the system call: they wait until the
- * last one has. */
+/* All but the one by which glibc's setuid() and its kin have each thread make the system call: they
+ * wait until the last one has. */
 void ht_os_block_signals(uint64_t *ret_old);
 void ht_os_restore_signals(const uint64_t *old);
 
@@ -68,8 +73,8 @@ void ht_os_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_n
 void ht_os_futex_wake(const uint32_t *word, int count);
 void ht_os_yield(void);
 
-/* Whether 8 bytes at `address` can be read, without reading them ourselves: rt_sigprocmask copies its new
- * mask in before it refuses an unknown `how`. About 60 ns; no descriptor, no signal. */
+/* Whether 8 bytes at `address` can be read, without reading them ourselves: rt_sigprocmask copies
+ * its new mask in before it refuses an unknown `how`. About 60 ns; no descriptor, no signal. */
 bool ht_os_readable(uintptr_t address);
 
 /* Runs function(argument) on another stack, of which `top` is the end. Returns what it returns. */

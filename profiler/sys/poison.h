@@ -1,5 +1,5 @@
-/* poison.h: included last in every source of the profiler but hooks/. The profiler runs inside malloc, so it
- * never calls it: memory comes from arena.h, descriptors from os.h. */
+/* poison.h: included last in every source of the profiler but hooks/. The profiler runs inside
+ * malloc, so it never calls it: memory comes from arena.h, descriptors from os.h. */
 #ifndef HT_SYS_POISON_H
 #define HT_SYS_POISON_H
 

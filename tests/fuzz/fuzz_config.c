@@ -1,4 +1,5 @@
-/* fuzz_config.c: values of settings, into control/config.c. The first byte chooses the setting, the rest is the value.
+/* fuzz_config.c: values of settings, into control/config.c. The first byte chooses the setting, the
+ * rest is the value.
  *
  * As a program it replays the files that it is given. As a fuzzer:
  *     clang -g -O1 -D_GNU_SOURCE -Iprofiler -fsanitize=fuzzer,address,undefined \
@@ -19,8 +20,8 @@ static void check(bool is_true)
         abort();
 }
 
-/* A value that is taken is within its bounds, and gives a name; one that is refused changes nothing, and gets a
- * sentence that names the setting. */
+/* A value that is taken is within its bounds, and gives a name; one that is refused changes
+ * nothing, and gets a sentence that names the setting. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct ht_config config, before;

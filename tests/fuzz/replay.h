@@ -1,5 +1,5 @@
-/* replay.h: the main function of a fuzz target that is built as a plain program: it replays the files that it is
- * given, and says one line for each. */
+/* replay.h: the main function of a fuzz target that is built as a plain program: it replays the
+ * files that it is given, and says one line for each. */
 #ifndef HT_FUZZ_REPLAY_H
 #define HT_FUZZ_REPLAY_H
 

@@ -1,5 +1,5 @@
-/* alone: calls that the kernel allows only to a process of one thread, with allocations before and after. Prints
- * their results; what they are depends on the machine, but not on us. */
+/* alone: calls that the kernel allows only to a process of one thread, with allocations before and
+ * after. Prints their results; what they are depends on the machine, but not on us. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

@@ -1,6 +1,7 @@
-/* api.c: uses every function of heaptap.h. `api DIRECTORY [MS]` writes profiles there and prints what it found,
- * one `name value` a line; tests/whole/test_api.py knows what is right. MS is the time that the last part, with
- * four threads at once, takes. Compiled as C and, by api.cc, as C++. */
+/* api.c: uses every function of heaptap.h. `api DIRECTORY [MS]` writes profiles there and prints
+ * what it found, one `name value` a line; tests/whole/test_api.py knows what is right. MS is the
+ * time that the last part, with four threads at once, takes. Compiled as C and, by api.cc, as
+ * C++. */
 #include "truth.h"
 
 #include <heaptap.h>

@@ -1,5 +1,5 @@
-/* bump.c: the smallest allocator, which may be called at any time, from a signal handler too: one atomic addition.
- * What is freed is counted and lost. Preloaded behind heaptap, or alone. */
+/* bump.c: the smallest allocator, which may be called at any time, from a signal handler too: one
+ * atomic addition. What is freed is counted and lost. Preloaded behind heaptap, or alone. */
 #include <errno.h>
 #include <malloc.h>
 #include <stddef.h>

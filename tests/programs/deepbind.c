@@ -1,5 +1,6 @@
-/* deepbind.c: a program whose memory is all held by a library that it opens with RTLD_DEEPBIND, which makes the library
- * call the C library's malloc past everybody who is preloaded. Prints `ready`, ends at the end of standard input.
+/* deepbind.c: a program whose memory is all held by a library that it opens with RTLD_DEEPBIND,
+ * which makes the library call the C library's malloc past everybody who is preloaded. Prints
+ * `ready`, ends at the end of standard input.
  *     deepbind LIBRARY
  * With PLUGIN it is that library. */
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* dlclose.c: `dlclose A.so B.so ROUNDS` loads one library, lets it allocate, closes it, loads the other one at
- * the same address, and so on. */
+/* dlclose.c: `dlclose A.so B.so ROUNDS` loads one library, lets it allocate, closes it, loads the
+ * other one at the same address, and so on. */
 #include "truth.h"
 
 #include <dlfcn.h>

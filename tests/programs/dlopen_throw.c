@@ -1,4 +1,5 @@
-/* dlopen_throw.c: a C program that loads a C++ library, in which exceptions are thrown and caught. */
+/* dlopen_throw.c: a C program that loads a C++ library, in which exceptions are thrown and
+ * caught. */
 #include "truth.h"
 
 #include <dlfcn.h>

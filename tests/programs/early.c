@@ -1,5 +1,5 @@
-/* early.c: allocates before any constructor of a library has run, in a constructor, in main, and in a
- * destructor that runs after the profile at exit may already be written. */
+/* early.c: allocates before any constructor of a library has run, in a constructor, in main, and in
+ * a destructor that runs after the profile at exit may already be written. */
 #include "truth.h"
 
 static void *early[3][10];

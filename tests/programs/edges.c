@@ -2,9 +2,9 @@
  *
  *     edges [without_pvalloc]
  *
- * Prints the same with heaptap as without, over each allocator; everything is freed at the end. What depends on
- * where blocks happen to lie is left out. The edges come three times: in a fresh process, when the profiler has
- * seen them, and in a thread that has not allocated yet. */
+ * Prints the same with heaptap as without, over each allocator; everything is freed at the end.
+ * What depends on where blocks happen to lie is left out. The edges come three times: in a fresh
+ * process, when the profiler has seen them, and in a thread that has not allocated yet. */
 #include "truth.h"
 
 #include <dlfcn.h>

@@ -1,5 +1,6 @@
-/* edges.cc: `edges_cc [only_successes]`: the edges of operator new and delete: what came back or was thrown, how often the new_handler was
- * called, usable sizes. The same with heaptap as without, over each allocator; everything is freed. */
+/* edges.cc: `edges_cc [only_successes]`: the edges of operator new and delete: what came back or
+ * was thrown, how often the new_handler was called, usable sizes. The same with heaptap as without,
+ * over each allocator; everything is freed. */
 #include "truth.h"
 
 #include <cerrno>

@@ -1,5 +1,5 @@
-/* inside_malloc.c: a program with an allocator inside, as with a statically linked jemalloc. Its malloc stands in front of
- * everybody's. Prints `ready`, and ends at the end of standard input. */
+/* inside_malloc.c: a program with an allocator inside, as with a statically linked jemalloc. Its
+ * malloc stands in front of everybody's. Prints `ready`, and ends at the end of standard input. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,6 @@
-/* last_call.c: a function whose last instruction is a call that never returns, directly before another function.
- * The return address is the first address of the other one: a name for it is a wrong name. */
+/* last_call.c: a function whose last instruction is a call that never returns, directly before
+ * another function. The return address is the first address of the other one: a name for it is a
+ * wrong name. */
 #include "truth.h"
 
 void ends_with_a_call(void);

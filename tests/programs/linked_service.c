@@ -3,8 +3,8 @@
  * It obeys lines on standard input and answers each with what it holds:
  *     +N   take N more blocks of 1000 bytes      -N   give N back      ?   just say
  *     sleep MS
- * It leaves SIGUSR1 alone. A read or a write that the signal interrupts is the end of it: a profiler that
- * takes a signal has to restart what it interrupts. */
+ * It leaves SIGUSR1 alone. A read or a write that the signal interrupts is the end of it: a
+ * profiler that takes a signal has to restart what it interrupts. */
 #include "truth.h"
 
 #include <errno.h>

@@ -3,7 +3,8 @@
  *     loader open local|global LIBHEAPTAP   opens libheaptap itself, when the program has long allocated
  *     loader deep LIBRARY                   a library with a malloc of its own (own_malloc.c), RTLD_DEEPBIND
  *     loader deep-plain LIBRARY             one without (plugin.c), RTLD_DEEPBIND
- *     loader loops A.so B.so ROUNDS         four threads open, call and close libraries that lie at one address */
+ *     loader loops A.so B.so ROUNDS         four threads open, call and close libraries that lie at one
+ * address */
 #include "truth.h"
 
 #include <dlfcn.h>

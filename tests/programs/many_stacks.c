@@ -1,5 +1,5 @@
-/* many_stacks: a million different stacks, each of one block. Bit i of a number says which of two functions is called
- * at level i. Prints what it allocated in all and what it holds at the end.
+/* many_stacks: a million different stacks, each of one block. Bit i of a number says which of two
+ * functions is called at level i. Prints what it allocated in all and what it holds at the end.
  *
  *     many_stacks BITS SIZE */
 #include <stdio.h>

@@ -1,5 +1,6 @@
-/* own_malloc.c: a program with a malloc family of its own, which everything in the process uses; or, as a library
- * (-DLIBRARY), one that only the library itself uses. It knows its own blocks and dies of any other. */
+/* own_malloc.c: a program with a malloc family of its own, which everything in the process uses;
+ * or, as a library (-DLIBRARY), one that only the library itself uses. It knows its own blocks and
+ * dies of any other. */
 #include "truth.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* own_operators.cc: a program with operator new and delete of its own, over malloc with a header, or over mmap
- * (-DOVER_MMAP). They keep their balance, and die of a block that is not theirs. */
+/* own_operators.cc: a program with operator new and delete of its own, over malloc with a header,
+ * or over mmap (-DOVER_MMAP). They keep their balance, and die of a block that is not theirs. */
 #include "truth.h"
 
 #include <map>

@@ -4,7 +4,8 @@
  *     owner wait          blocks it and takes it with sigwait
  *     owner take_later    leaves it alone until told, then installs a handler
  *
- * Prints `ready`, and then `got N` for each line on standard input; ends at its end with status 5. */
+ * Prints `ready`, and then `got N` for each line on standard input; ends at its end with status
+ * 5. */
 #include "truth.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
-/* plugin.c: built twice, as plugins a and b: the same code at the same offsets, but for the size of the
- * frames. Who remembers a's frame rules for b's addresses walks into the middle of b's frames. In assembler, so
- * that a compiler cannot make more of a difference. */
+/* plugin.c: built twice, as plugins a and b: the same code at the same offsets, but for the size of
+ * the frames. Who remembers a's frame rules for b's addresses walks into the middle of b's frames.
+ * In assembler, so that a compiler cannot make more of a difference. */
 #define TEXT_(x) #x
 #define TEXT(x)  TEXT_(x)
 

@@ -1,6 +1,6 @@
-/* privileges.c: sets its user and group, to what they are, as servers do that drop their privileges: the C library
- * signals every thread of the process and waits for each. In the process itself and in a child, before and after a
- * snapshot. */
+/* privileges.c: sets its user and group, to what they are, as servers do that drop their
+ * privileges: the C library signals every thread of the process and waits for each. In the process
+ * itself and in a child, before and after a snapshot. */
 #include "truth.h"
 
 #include <signal.h>

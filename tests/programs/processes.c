@@ -12,7 +12,8 @@
  *     processes spawn N         posix_spawn, N times
  *     processes vfork N         vfork and exec, N times
  *     processes clone N         clone(CLONE_VM | CLONE_VFORK) of a child that allocates nothing
- *     processes numbers N       open() gives the same number always, in another thread too, while N SIGUSR1 come */
+ *     processes numbers N       open() gives the same number always, in another thread too, while N SIGUSR1
+ * come */
 #include "truth.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* realloc_edges.c: prints what the allocator answers to odd requests, and errno. The lines are the same with
- * and without a profiler. */
+/* realloc_edges.c: prints what the allocator answers to odd requests, and errno. The lines are the
+ * same with and without a profiler. */
 #include "truth.h"
 
 #include <errno.h>

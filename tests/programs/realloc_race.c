@@ -1,5 +1,5 @@
-/* realloc_race.c: two threads realloc blocks to and fro between sizes that make them move, so that others take the
- * address they leave the same instant. Nothing is held at the end. */
+/* realloc_race.c: two threads realloc blocks to and fro between sizes that make them move, so that
+ * others take the address they leave the same instant. Nothing is held at the end. */
 #include "truth.h"
 
 #include <pthread.h>

@@ -1,6 +1,6 @@
-/* resolver.c: allocates before and after everything else: in an IFUNC resolver, which the loader calls while it
- * relocates; in constructors of each priority; in destructors and atexit handlers, after the profile at exit. What was
- * allocated in one is freed in another. */
+/* resolver.c: allocates before and after everything else: in an IFUNC resolver, which the loader
+ * calls while it relocates; in constructors of each priority; in destructors and atexit handlers,
+ * after the profile at exit. What was allocated in one is freed in another. */
 #include "truth.h"
 
 static void *blocks[8];

@@ -1,5 +1,6 @@
-/* shim.c: a library that takes malloc's place and asks dlsym for the next one at its first use, as many do;
- * and whose calloc is called by dlsym itself meanwhile. Preloaded before or behind heaptap. */
+/* shim.c: a library that takes malloc's place and asks dlsym for the next one at its first use, as
+ * many do; and whose calloc is called by dlsym itself meanwhile. Preloaded before or behind
+ * heaptap. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -68,8 +68,9 @@ static void run_altstack(void)
     say("handled %d\n", (int)handled);
 }
 
-/* glibc's malloc is not to be called from a handler that may have interrupted it: over that one the handler
- * allocates only while the program computes. Over bump.c, at any time: also while the profiler has its locks. */
+/* glibc's malloc is not to be called from a handler that may have interrupted it: over that one the
+ * handler allocates only while the program computes. Over bump.c, at any time: also while the
+ * profiler has its locks. */
 static volatile sig_atomic_t in_malloc;
 static bool at_any_time;
 

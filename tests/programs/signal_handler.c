@@ -1,8 +1,8 @@
-/* signal_handler.c: allocates in the handler of a fault, on an alternate stack that is as small as the kernel
- * allows plus 4 KiB, with a page behind it that kills who needs more.
+/* signal_handler.c: allocates in the handler of a fault, on an alternate stack that is as small as
+ * the kernel allows plus 4 KiB, with a page behind it that kills who needs more.
  *
- * The fault is at the first instruction of a function: the interrupted pc is an address to look up as it is,
- * and one less would be another function. */
+ * The fault is at the first instruction of a function: the interrupted pc is an address to look up
+ * as it is, and one less would be another function. */
 #include "truth.h"
 
 #include <signal.h>

@@ -2,10 +2,11 @@
  *
  *     sites BYTES keep|free [THREADS] [NAME]
  *
- * Each site allocates about BYTES bytes (at least four blocks). With `keep` every second block is freed
- * and the rest is held to the end; with `free` nothing is held. With THREADS > 1 all threads run all sites at
- * once, and each frees the blocks of its neighbour. NAME runs one site only; SITES_WITHOUT in the environment
- * leaves one out (jemalloc has no pvalloc, and does not take back what glibc's gives). */
+ * Each site allocates about BYTES bytes (at least four blocks). With `keep` every second block is
+ * freed and the rest is held to the end; with `free` nothing is held. With THREADS > 1 all threads
+ * run all sites at once, and each frees the blocks of its neighbour. NAME runs one site only;
+ * SITES_WITHOUT in the environment leaves one out (jemalloc has no pvalloc, and does not take back
+ * what glibc's gives). */
 #include "truth.h"
 
 #include <errno.h>
@@ -63,8 +64,8 @@ NOINLINE static void *site_strdup(size_t size)
     return block;
 }
 
-/* The two sizes of the mixed site share one stack, and half of its bytes each. A sum taken over both before
- * the weights are would be far off. */
+/* The two sizes of the mixed site share one stack, and half of its bytes each. A sum taken over
+ * both before the weights are would be far off. */
 #define MIXED_SMALL 16u
 #define MIXED_LARGE 65536u
 

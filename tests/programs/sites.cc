@@ -1,5 +1,5 @@
-/* sites.cc: sites.c for C++: every operator new and delete, containers, names inside namespaces, classes and
- * templates.
+/* sites.cc: sites.c for C++: every operator new and delete, containers, names inside namespaces,
+ * classes and templates.
  *
  *     sites_cc COUNT keep|free
  *
@@ -133,7 +133,8 @@ NOINLINE static void *site_in_namespace(size_t size, const std::string &)
 
 } // namespace shop
 
-/* A constructor that throws: the block is given back by the compiler's own call of operator delete. */
+/* A constructor that throws: the block is given back by the compiler's own call of operator
+ * delete. */
 struct Refusing {
     char bytes[200];
     explicit Refusing(bool refuses)

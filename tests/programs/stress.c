@@ -1,11 +1,13 @@
-/* stress.c: `stress SEED SECONDS [PLUGIN_A.so PLUGIN_B.so]` does at random, in six threads, all that has ever
- * broken a heap profiler, and everything at the same time: blocks that pass between threads, failing requests, forks
- * whose children snapshot themselves and fork again, execs, spawns, libraries that come and go at one address,
- * handlers that allocate, coroutines, threads that are cancelled, longjmp, limits, snapshots.
+/* stress.c: `stress SEED SECONDS [PLUGIN_A.so PLUGIN_B.so]` does at random, in six threads, all
+ * that has ever broken a heap profiler, and everything at the same time: blocks that pass between
+ * threads, failing requests, forks whose children snapshot themselves and fork again, execs,
+ * spawns, libraries that come and go at one address, handlers that allocate, coroutines, threads
+ * that are cancelled, longjmp, limits, snapshots.
  *
- * Every block has a pattern in it, which is checked before the block is resized or freed. At the end all are
- * freed: `balance ok`, and the truth about each site, with nothing in use. The seed makes each thread's choices the
- * same again, not the order in which the threads make them. RLIMIT_AS is lowered now and then if the seed is odd. */
+ * Every block has a pattern in it, which is checked before the block is resized or freed. At the
+ * end all are freed: `balance ok`, and the truth about each site, with nothing in use. The seed
+ * makes each thread's choices the same again, not the order in which the threads make them.
+ * RLIMIT_AS is lowered now and then if the seed is odd. */
 #include "truth.h"
 
 #include <dlfcn.h>
@@ -92,7 +94,8 @@ NOINLINE static void *site_deep(size_t size)
     return count(DEEP, malloc(size), size);
 }
 
-/* In handlers alone: what interrupts the profiler is not recorded, so there is no truth but that nothing stays. */
+/* In handlers alone: what interrupts the profiler is not recorded, so there is no truth but that
+ * nothing stays. */
 NOINLINE static void *site_in_handler(size_t size)
 {
     void *block = malloc(size);

@@ -5,7 +5,8 @@
  *     thread_edges late        in destructors of keys, of thread_local objects' kin, and behind them all
  *     thread_edges cancel      cancelled, at once and later, with blocks allocated and freed around it
  *     thread_edges many N      N threads at the same time, in a loop
- *     thread_edges resident N  the same, waiting; then says `resident BYTES` with all of them alive */
+ *     thread_edges resident N  the same, waiting; then says `resident BYTES` with all of them
+ * alive */
 #include "truth.h"
 
 #include <errno.h>

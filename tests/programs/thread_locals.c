@@ -1,4 +1,5 @@
-/* thread_locals.c: more thread-local variables than a small thread's stack holds. Asks for a profile by SIGUSR1. */
+/* thread_locals.c: more thread-local variables than a small thread's stack holds. Asks for a
+ * profile by SIGUSR1. */
 #include "truth.h"
 
 #include <signal.h>

@@ -1,5 +1,5 @@
-/* threads.c: many short threads, and allocations at the very end of each, when its own thread-local data is
- * being torn down. Everything that is held is freed by main, so by another thread. */
+/* threads.c: many short threads, and allocations at the very end of each, when its own thread-local
+ * data is being torn down. Everything that is held is freed by main, so by another thread. */
 #include "truth.h"
 
 #include <pthread.h>

@@ -1,4 +1,5 @@
-/* throwing.cc: the C++ library that dlopen_throw loads. Each function returns 1 when all went as C++ says. */
+/* throwing.cc: the C++ library that dlopen_throw loads. Each function returns 1 when all went as
+ * C++ says. */
 #include <cstddef>
 #include <cstdint>
 #include <new>

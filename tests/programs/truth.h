@@ -1,11 +1,11 @@
-/* truth.h: what a test program says about itself: how much each of its sites allocated and how much of it it
- * still holds, as lines that tests/whole/harness.py reads:
+/* truth.h: what a test program says about itself: how much each of its sites allocated and how much
+ * of it it still holds, as lines that tests/whole/harness.py reads:
  *
  *     site NAME leaf|through|leaf-only ALLOC_OBJECTS ALLOC_BYTES INUSE_OBJECTS INUSE_BYTES
  *
- * Sizes are those that the program asked for. "leaf" says that the site itself calls the allocator, "through"
- * that it does so through others (strdup, std::vector), "leaf-only" that what others allocate below it is not
- * in the numbers. Nothing here allocates from the heap: a profile holds
+ * Sizes are those that the program asked for. "leaf" says that the site itself calls the allocator,
+ * "through" that it does so through others (strdup, std::vector), "leaf-only" that what others
+ * allocate below it is not in the numbers. Nothing here allocates from the heap: a profile holds
  * what the sites did and nothing else. */
 #ifndef TRUTH_H
 #define TRUTH_H
@@ -75,7 +75,8 @@ static inline void *again(void *block)
     return block;
 }
 
-/* No tail call: the function that this stands in stays on the stack while it calls the allocator. */
+/* No tail call: the function that this stands in stays on the stack while it calls the
+ * allocator. */
 #define STAY() __asm__ volatile("" ::: "memory")
 
 static inline void truth_alloc(struct truth *truth, size_t size)

@@ -331,7 +331,8 @@ static void run_rbp(void)
         }
 }
 
-/* Stacks below everything that was mapped before, without guards: a walk may take all of it for one stack. */
+/* Stacks below everything that was mapped before, without guards: a walk may take all of it for one
+ * stack. */
 static void *leave_holes(void *unused)
 {
     char *stacks =

@@ -234,8 +234,8 @@ TEST(a_refusal_is_one_bounded_line)
     CHECK(strlen(said) < HT_CONFIG_ERROR_SIZE);
 }
 
-/* Before the C library is set up `environ` is NULL, and the kernel has to be asked. A program started with a
- * given environment sees the same values both ways. */
+/* Before the C library is set up `environ` is NULL, and the kernel has to be asked. A program
+ * started with a given environment sees the same values both ways. */
 TEST(kernel_environment_gives_the_same)
 {
     if (getenv("HEAPTAP_DEPTH"))

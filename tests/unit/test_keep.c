@@ -89,7 +89,8 @@ TEST(keep_what_is_not_ours)
     start(2);
     for (unsigned i = 0; i < 8; i++)
         write_one(i);
-    /* 6 and 7 are remembered. One is replaced, and gets the inode of the other if the file system is so inclined. */
+    /* 6 and 7 are remembered. One is replaced, and gets the inode of the other if the file system
+     * is so inclined. */
     unlink(name(6));
     put(name(6), "another profile");
     write_one(8);

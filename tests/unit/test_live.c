@@ -20,7 +20,8 @@ static uint32_t next_random(void)
     return (uint32_t)(seed >> 33);
 }
 
-/* Neighbours in one page, pages 64 GiB apart, and far away: the same shadow byte, other addresses. */
+/* Neighbours in one page, pages 64 GiB apart, and far away: the same shadow byte, other
+ * addresses. */
 static uintptr_t address_of(uint32_t i)
 {
     return 0x7f0000000000 + (uintptr_t)(i / 50) * 4096 + (i % 50) * 16 +

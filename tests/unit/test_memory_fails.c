@@ -1,5 +1,5 @@
-/* Not of one source but of all: a whole scenario, from samples to a profile, in which every request for memory from
- * the n-th on fails, or the n-th alone, for each n that it makes. */
+/* Not of one source but of all: a whole scenario, from samples to a profile, in which every request
+ * for memory from the n-th on fails, or the n-th alone, for each n that it makes. */
 #include "test.h"
 
 #include <fcntl.h>

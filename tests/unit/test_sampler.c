@@ -16,8 +16,9 @@ TEST(sampler_functions_agree_with_libm)
     CHECK(ht_sampler_log(0x1p-53) < -36.7);
 }
 
-/* Mean and standard deviation of an exponential are both the interval. With a million draws each is within 0.5 %
- * in all but one of 10 million seeds (5 standard errors of the mean); the seed is fixed. */
+/* Mean and standard deviation of an exponential are both the interval. With a million draws each is
+ * within 0.5 % in all but one of 10 million seeds (5 standard errors of the mean); the seed is
+ * fixed. */
 TEST(sampler_draws_are_exponential)
 {
     const uint64_t intervals[] = {100, 4096, 524288};
@@ -38,8 +39,8 @@ TEST(sampler_draws_are_exponential)
     }
 }
 
-/* The estimator itself, on a stream of mixed sizes: 4 standard errors, one false alarm in 16,000 seeds; the seed
- * is fixed. */
+/* The estimator itself, on a stream of mixed sizes: 4 standard errors, one false alarm in 16,000
+ * seeds; the seed is fixed. */
 TEST(sampler_weights_are_unbiased)
 {
     CHECK_EQ(ht_sampler_set_interval(4096), 0);

@@ -22,7 +22,8 @@ static void look(void)
     CHECK_EQ(snapshot.each_sample(&snapshot, keep, NULL), 0);
 }
 
-/* A block of 1,000 bytes at an interval of 1,000 stands for 1.58 blocks: its label is 1000, not 1582 / 2. */
+/* A block of 1,000 bytes at an interval of 1,000 stands for 1.58 blocks: its label is 1000, not
+ * 1582 / 2. */
 TEST(tables_label_is_the_size_of_a_block)
 {
     uintptr_t pcs[] = {0x1000, 0x2000};
