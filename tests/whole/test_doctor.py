@@ -263,7 +263,7 @@ def sampling(t):
     end(t, process, 'inside')
     doctor(t, 'inside, before', '--', program('inside_malloc'), wrong=['has a malloc of its own inside it'])
     plugin = program('libdeepbind_plugin.so')
-    process, _ = start(t, [program('deepbind'), plugin], t.preload(at_exit=0, interval=64 * 1024))
+    process, _ = start(t, [program('deepbind'), plugin], t.preload(at_exit=0, interval='1M'))
     doctor(t, 'deepbind', process.pid, wrong=['no call of malloc has been sampled', 'RTLD_DEEPBIND'])
     end(t, process, 'deepbind')
     process = idle(t, t.preload(at_exit=0, interval='1G'))
