@@ -8,13 +8,14 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "control/request.h"
+
 #include "tool.h"
 
-#define REPORT_FORMAT "%s/tmp/.heaptap-report.%08x"
+#define REPORT_FORMAT "%s" HT_REQUEST_FILE
 #define LOOK_EVERY_MS 20
 
-int ask_send(const struct process *process, int signal, uint64_t mark, bool quiet,
-             struct report_file *ret_file)
+int ask_send(const struct process *process, uint64_t mark, bool quiet, struct report_file *ret_file)
 {
     uint32_t number;
     char path[PATH_MAX];
@@ -30,7 +31,7 @@ int ask_send(const struct process *process, int signal, uint64_t mark, bool quie
     /* The process must be able to write to it, and nobody else. */
     if (geteuid() != process->uid && fchown(ret_file->fd, process->uid, process->gid) < 0 && !quiet)
         say("%s: %s", path, strerror(errno));
-    r = process_send(process, signal, mark << 48 | number);
+    r = process_send(process, mark << 48 | number);
     if (r < 0) {
         if (!quiet)
             say("process %d (%s): %s", process->pid, process->name, strerror(-r));
@@ -51,14 +52,14 @@ static int read_line(const struct report_file *file, char *ret_line, size_t size
     return 0;
 }
 
-int ask_line(const struct process *process, int signal, uint64_t mark, int timeout_ms,
-             char *ret_line, size_t size)
+int ask_line(const struct process *process, uint64_t mark, int timeout_ms, char *ret_line,
+             size_t size)
 {
     static struct report_file file;
     sigset_t all, old;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &old);
-    int r = ask_send(process, signal, mark, true, &file);
+    int r = ask_send(process, mark, true, &file);
     if (r == 0) {
         struct pollfd end = {.fd = process->fd, .events = POLLIN};
         int waited = 0;

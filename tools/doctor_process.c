@@ -149,68 +149,39 @@ static void report_environment(struct patient *patient)
         doctor_check_output(&patient->view, path);
 }
 
-/* ---- the signal ---- */
+/* ---- what has a profile written ---- */
 
-/* The library is there, but serves no signal: is there anything else that has a profile written? */
-static void check_other_triggers(const struct patient *patient, const char *why)
+/* There is no collector: is there anything else that has a profile written? */
+static void check_absent_collector(const struct patient *patient)
 {
     const struct ht_config *config = &patient->config;
-    if (config->every_nanos && !patient->process.has_collector)
-        doctor_problem("See whether it may make threads: RLIMIT_NPROC, the cgroup's pids.max, a "
-                       "seccomp filter.",
-                       "HEAPTAP_EVERY is set, but heaptap's thread is not there");
-    else if (config->every_nanos)
-        doctor_fact("clock", "HEAPTAP_EVERY has profiles written");
-    else if (config->at_exit)
+    if (config->signal == 0 && config->every_nanos == 0)
+        doctor_fact("signal", "none (HEAPTAP_SIGNAL), and no thread of heaptap's");
+    if (config->signal == 0 && config->every_nanos == 0 && config->at_exit)
         doctor_fact("exit", "HEAPTAP_AT_EXIT has a profile written at the end");
+    else if (config->signal == 0 && config->every_nanos == 0)
+        doctor_problem("Leave HEAPTAP_SIGNAL out, or set HEAPTAP_EVERY or HEAPTAP_AT_EXIT=1, or "
+                       "call heaptap_snapshot().",
+                       "nothing asks for a profile: HEAPTAP_SIGNAL is none");
     else
-        doctor_problem("Name a signal that is free with HEAPTAP_SIGNAL=RTMIN+3, or set "
-                       "HEAPTAP_EVERY or HEAPTAP_AT_EXIT=1, or call heaptap_snapshot().",
-                       "nothing asks for a profile: %s", why);
+        doctor_problem("If it is the child of a fork, it gets one when it next allocates. Else see "
+                       "whether it may make threads: RLIMIT_NPROC, the cgroup's pids.max, a "
+                       "seccomp filter; HEAPTAP_VERBOSE=1 has the reason said.",
+                       "heaptap's thread is not there, which writes profiles on request");
 }
 
-static void check_unserved_signal(const struct patient *patient)
-{
-    const struct process *process = &patient->process;
-    int signal = patient->config.signal;
-    char name[HT_SIGNAL_NAME_SIZE], why[128];
-    if (!signal) {
-        doctor_fact("signal", "none (HEAPTAP_SIGNAL)");
-        check_other_triggers(patient, "HEAPTAP_SIGNAL is none");
-        return;
-    }
-    ht_signal_name(signal, name);
-    bool caught = process->caught >> (signal - 1) & 1;
-    bool ignored = process->ignored >> (signal - 1) & 1;
-    if (caught && !process->has_collector)
-        snprintf(why, sizeof(why), "%s is handled by the program, which keeps it", name);
-    else if (ignored)
-        snprintf(why, sizeof(why), "%s is ignored by the program or its parent, which keeps it",
-                 name);
-    else
-        snprintf(why, sizeof(why), "%s is not heaptap's, and would %s", name,
-                 caught ? "go to the program" : "end the program");
-    doctor_fact("signal", "%s", why);
-    if (caught)
-        doctor_fact("", "(or it is the child of a fork that has not allocated yet)");
-    check_other_triggers(patient, why);
-}
-
-static void check_silence(const struct patient *patient, const char *name)
+static void check_silence(const struct patient *patient)
 {
     const struct process *process = &patient->process;
     if (patient->answer == -ETIMEDOUT && patient->seccomp)
         doctor_problem("Let the filter allow what writing a file takes: openat, write, fstat, "
-                       "renameat2, futex, pidfd_open; or set HEAPTAP_SIGNAL=none.",
-                       "no answer to %s, and a seccomp filter is in force: it may forbid what "
-                       "writing a profile takes",
-                       name);
+                       "renameat2, linkat, rt_sigtimedwait, pidfd_open; or set "
+                       "HEAPTAP_SIGNAL=none.",
+                       "no answer, and a seccomp filter is in force: it may forbid what writing a "
+                       "profile takes");
     else if (patient->answer == -ETIMEDOUT)
-        doctor_problem("If it handles that signal itself by now, name another one with "
-                       "HEAPTAP_SIGNAL, or use HEAPTAP_EVERY.",
-                       "no answer to %s within 2 s: the program took the signal for itself after "
-                       "its start, or hangs",
-                       name);
+        doctor_problem("Ask again; the thread is heaptap-*, gdb -p shows where it is.",
+                       "no answer within 2 s: it is writing a large profile, or hangs");
     else if (patient->answer == -ESRCH)
         doctor_problem("See why.", "the process has ended meanwhile");
     else
@@ -219,68 +190,59 @@ static void check_silence(const struct patient *patient, const char *name)
                        strerror(-patient->answer));
 }
 
-static void check_signal(const struct patient *patient)
+static void report_triggers(const struct patient *patient)
 {
     const struct process *process = &patient->process;
+    const char *owner = patient_text(patient, "signal_owner");
+    int signal = (int)patient_number(patient, "signal");
     char name[HT_SIGNAL_NAME_SIZE];
-    if (patient->state == 'T' || patient->state == 't') {
+    ht_signal_name(signal, name);
+    if (signal == 0)
+        doctor_fact("signal", "none (HEAPTAP_SIGNAL)");
+    else if (strcmp(owner, "heaptap") != 0)
+        doctor_fact("signal",
+                    "%s is %s by the program%s, which keeps it: kill has no profile "
+                    "written",
+                    name, owner, strcmp(owner, "ignored") == 0 ? " or its parent" : "");
+    else if (process_blocks_everywhere(process, signal))
+        doctor_fact("signal",
+                    "%s is blocked by all threads of the program: kill has no profile "
+                    "written",
+                    name);
+    else
+        doctor_fact("signal", "%s has a profile written: kill -%s %d", name, name, process->pid);
+    doctor_fact("snapshot", "heaptap snapshot %d, without the signal", process->pid);
+    if (patient_number(patient, "every_ms") != 0)
+        doctor_fact("clock", "HEAPTAP_EVERY has profiles written");
+}
+
+static void check_triggers(const struct patient *patient)
+{
+    if (patient->state == 'T' || patient->state == 't')
         doctor_problem("Continue it: kill -CONT.", "the process is stopped");
-        return;
-    }
-    if (process->trigger != PROCESS_HAS_SIGNAL) {
-        check_unserved_signal(patient);
-        return;
-    }
-    ht_signal_name(process->signal, name);
-    if (patient->has_answered) {
-        doctor_fact("signal", "%s asks for a profile: heaptap snapshot %d", name, process->pid);
-    } else if (!(process->caught >> (process->signal - 1) & 1)) {
-        doctor_problem("Name another one with HEAPTAP_SIGNAL, or use HEAPTAP_EVERY.",
-                       "heaptap took %s at the start, but the program has set it to be %s since",
-                       name, process->ignored >> (process->signal - 1) & 1 ? "ignored" : "fatal");
-    } else if (process_blocks_everywhere(process, process->signal)) {
-        doctor_problem("Name another one with HEAPTAP_SIGNAL, or use HEAPTAP_EVERY.",
-                       "all threads of the program block %s", name);
-    } else {
-        check_silence(patient, name);
-    }
+    else if (!patient->process.collector)
+        check_absent_collector(patient);
+    else if (patient->has_answered)
+        report_triggers(patient);
+    else
+        check_silence(patient);
 }
 
 /* ---- all of it ---- */
-
-/* 0 or an exit status. */
-static int open_process(struct process *process)
-{
-    int r = process_open(process);
-    /* A program that has just begun: its collector has no name yet. */
-    for (int i = 0; i < 10 && r == 0 && process->trigger == PROCESS_HAS_NO_SIGNAL; i++) {
-        close(process->fd);
-        usleep(50 * 1000);
-        process->has_collector = false;
-        r = process_open(process);
-    }
-    if (r == -ESRCH)
-        say("there is no process %d", process->pid);
-    else if (r == -EPERM || r == -EACCES)
-        say("process %d (%s) belongs to somebody else", process->pid, process->name);
-    else if (r < 0)
-        say("process %d: %s", process->pid, strerror(-r));
-    return r < 0;
-}
 
 int doctor_process(pid_t pid)
 {
     static struct patient patient; /* large */
     struct process *process = &patient.process;
     process->pid = pid;
-    if (open_process(process) != 0)
+    if (process_open_patiently(process) != 0)
         return 1;
     patient_read(&patient);
     doctor_fact("process", "%d (%s), %s", pid, process->name,
                 patient.program[0] ? patient.program : "whose program cannot be seen");
     if (process->root[0])
         doctor_fact("files", "it has file systems of its own: its / is our %s", process->root);
-    if (process->trigger == PROCESS_WITHOUT_HEAPTAP) {
+    if (!process->has_heaptap) {
         explain_absence(&patient);
     } else {
         patient_ask(&patient);
@@ -291,7 +253,7 @@ int doctor_process(pid_t pid)
             report_answer(&patient);
         else
             report_environment(&patient);
-        check_signal(&patient);
+        check_triggers(&patient);
     }
     patient_free(&patient);
     return 0;

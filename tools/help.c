@@ -55,7 +55,6 @@ static void print_snapshot(void)
     print_row("--every TIME", "again every so often, until the program ends", NULL);
     print_row("--count NUMBER", "with --every: so many times", NULL);
     print_row("--timeout TIME", "how long to wait for a profile", "30s");
-    print_row("--signal NAME", "the signal to send, if heaptap cannot find out", NULL);
 }
 
 static void print_doctor(void)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/request.h"
+
 #include "ask.h"
 
 /* A healthy collector answers in milliseconds, but it may be writing a profile. */
@@ -150,12 +152,10 @@ void patient_ask(struct patient *patient)
 {
     struct process *process = &patient->process;
     patient->answer = -ENOSYS;
-    if (patient->state == 'T' || patient->state == 't' || process->trigger != PROCESS_HAS_SIGNAL ||
-        !(process->caught >> (process->signal - 1) & 1) ||
-        process_blocks_everywhere(process, process->signal))
+    if (patient->state == 'T' || patient->state == 't' || !process->collector)
         return;
-    patient->answer = ask_line(process, process->signal, ASK_FOR_STATUS, ANSWER_MS, patient->line,
-                               sizeof(patient->line));
+    patient->answer =
+        ask_line(process, HT_REQUEST_STATUS, ANSWER_MS, patient->line, sizeof(patient->line));
     patient->has_answered = patient->answer == 0;
     if (patient->has_answered)
         split_answer(patient);

@@ -11,6 +11,9 @@
 #include <unistd.h>
 
 #include "control/config.h"
+#include "control/request.h"
+
+#include "tool.h"
 
 #define THREAD_PREFIX "heaptap-"
 
@@ -59,17 +62,15 @@ static void read_thread_name(struct process *process, const char *directory, con
         return;
     name[strcspn(name, "\n")] = 0;
     const char *trigger = name + strlen(THREAD_PREFIX);
-    process->has_collector = true;
-    if (strcmp(trigger, "none") == 0) {
-        process->trigger = PROCESS_HAS_NO_SIGNAL;
-    } else if (strncmp(trigger, "sig", 3) == 0 && ht_parse_number(trigger + 3, &signal) == 0 &&
-               signal >= 1 && signal <= 64) {
-        process->trigger = PROCESS_HAS_SIGNAL;
-        process->signal = (int)signal;
-    }
+    bool serves = strncmp(trigger, "sig", 3) == 0 && ht_parse_number(trigger + 3, &signal) == 0 &&
+                  signal >= 1 && signal <= 64;
+    if (!serves && strcmp(trigger, "none") != 0)
+        return;
+    process->collector = (pid_t)strtol(thread, NULL, 10);
+    process->signal = serves ? (int)signal : 0;
 }
 
-static void find_trigger(struct process *process)
+static void find_collector(struct process *process)
 {
     char directory[64];
     snprintf(directory, sizeof(directory), "/proc/%d/task", process->pid);
@@ -136,20 +137,42 @@ int process_open(struct process *process)
     if (syscall(SYS_pidfd_send_signal, process->fd, 0, NULL, 0) < 0)
         return -errno;
 
-    find_trigger(process);
-    if (process->trigger == PROCESS_WITHOUT_HEAPTAP && has_library_mapped(process->pid))
-        process->trigger = PROCESS_HAS_NO_SIGNAL;
+    find_collector(process);
+    process->has_heaptap = process->collector != 0 || has_library_mapped(process->pid);
     find_root(process);
     return 0;
 }
 
-int process_send(const struct process *process, int signal, uint64_t value)
+int process_open_patiently(struct process *process)
 {
-    siginfo_t info = {.si_signo = signal, .si_code = SI_QUEUE};
+    int r = process_open(process);
+    for (int i = 0; i < 10 && r == 0 && process->has_heaptap && !process->collector; i++) {
+        close(process->fd);
+        usleep(50 * 1000);
+        r = process_open(process);
+    }
+    if (r == -ESRCH)
+        say("there is no process %d", process->pid);
+    else if (r == -EPERM || r == -EACCES)
+        say("process %d (%s) belongs to somebody else", process->pid, process->name);
+    else if (r < 0)
+        say("process %d: %s", process->pid, strerror(-r));
+    return r < 0;
+}
+
+/* No call sends a queued signal to a thread by a pidfd. The numbers of process and thread are both
+ * taken from the process while the pidfd says that it lives. */
+int process_send(const struct process *process, uint64_t value)
+{
+    siginfo_t info = {.si_signo = HT_REQUEST_SIGNAL, .si_code = SI_QUEUE};
     info.si_pid = getpid();
     info.si_uid = getuid();
     info.si_value.sival_ptr = (void *)(uintptr_t)value;
-    return syscall(SYS_pidfd_send_signal, process->fd, signal, &info, 0) < 0 ? -errno : 0;
+    if (syscall(SYS_pidfd_send_signal, process->fd, 0, NULL, 0) < 0 ||
+        syscall(SYS_rt_tgsigqueueinfo, process->pid, process->collector, HT_REQUEST_SIGNAL, &info) <
+            0)
+        return -errno;
+    return 0;
 }
 
 bool process_blocks_everywhere(const struct process *process, int signal)

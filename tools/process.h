@@ -7,14 +7,6 @@
 
 #include "sys/compiler.h"
 
-/* The collector thread of heaptap bears the trigger in its name: "heaptap-sigN" or
- * "heaptap-none". */
-enum process_trigger {
-    PROCESS_WITHOUT_HEAPTAP,
-    PROCESS_HAS_NO_SIGNAL,
-    PROCESS_HAS_SIGNAL,
-};
-
 struct process {
     pid_t pid; /* set by the caller; the others by process_open() */
     int fd; /* a pidfd: readable when the process has ended; a signal sent by it reaches no other one */
@@ -22,9 +14,11 @@ struct process {
     gid_t gid;
     char name[64];
     uint64_t caught, ignored; /* signals; bit 0 is signal 1 */
-    enum process_trigger trigger;
-    bool has_collector; /* false: the library is there, but not its thread */
-    int signal;
+    bool has_heaptap;
+    /* Its collector thread, which bears the signal that it serves in its name: "heaptap-sigN" or
+     * "heaptap-none". 0: there is none, and nobody who could be asked. */
+    pid_t collector;
+    int signal; /* 0: none */
     /* What to put before a path to have it mean what it means to the process: "" or
      * "/proc/PID/root". */
     char root[32];
@@ -36,8 +30,11 @@ int process_open(struct process *process);
 ssize_t process_read(const struct process *process, const char *name, char *ret_text, size_t size);
 /* What follows "name:" in the status file; "" when it is not there. */
 const char *process_field(const char *status, const char *name);
-/* 0 or -errno. */
-int process_send(const struct process *process, int signal, uint64_t value);
+/* process_open(), and says what is wrong. A program that has just begun is given a moment to make
+ * its collector. 0 or an exit status. */
+int process_open_patiently(struct process *process);
+/* Sends a value to the collector, and to no other thread. 0 or -errno. */
+int process_send(const struct process *process, uint64_t value);
 /* Whether no thread but heaptap's own, which blocks everything, would take the signal now. */
 bool process_blocks_everywhere(const struct process *process, int signal);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control/config.h"
+#include "control/request.h"
 
 #include "ask.h"
 
@@ -20,7 +21,6 @@ struct snapshot {
     int64_t every_nanos, timeout_nanos;
     const char *timeout; /* as it was given */
     uint64_t count;      /* 0: until the process ends */
-    int signal;          /* 0: find out */
     struct report_file report;
     unsigned answers, errors;
 };
@@ -46,11 +46,6 @@ static int take_value(struct snapshot *snapshot, const char *option, const char 
         r = value ? ht_parse_number(value, &snapshot->count) : -EINVAL;
         if (r == 0 && snapshot->count == 0)
             r = -EINVAL;
-    } else if (strcmp(option, "--signal") == 0) {
-        allowed = ht_setting_find("HEAPTAP_SIGNAL")->allowed;
-        r = value ? ht_parse_signal(value, &snapshot->signal) : -EINVAL;
-        if (r == 0 && snapshot->signal == 0)
-            r = -EINVAL;
     }
     if (r == 0)
         return 0;
@@ -62,7 +57,7 @@ static int take_value(struct snapshot *snapshot, const char *option, const char 
 /* 0, or an exit status; *ret_done when there is nothing more to do. */
 static int take_options(struct snapshot *snapshot, int argc, char **argv, bool *ret_done)
 {
-    static const char *const options[] = {"--every", "--count", "--timeout", "--signal"};
+    static const char *const options[] = {"--every", "--count", "--timeout"};
     const char *process = NULL, *value;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -97,47 +92,21 @@ static int take_options(struct snapshot *snapshot, int argc, char **argv, bool *
     return 0;
 }
 
-/* Whether the process takes our signal. An unhandled signal would end it, so be sure before it is
- * sent. 0, or an exit status. */
+/* Whether there is somebody to ask. 0, or an exit status. */
 static int check_process(struct snapshot *snapshot)
 {
     struct process *process = &snapshot->process;
-    int r = process_open(process);
-    /* A program that has just begun: its collector has no name yet. */
-    for (int i = 0; i < 10 && r == 0 && process->trigger == PROCESS_HAS_NO_SIGNAL; i++) {
-        close(process->fd);
-        usleep(50 * 1000);
-        r = process_open(process);
-    }
-    if (r == -ESRCH)
-        say("there is no process %d", process->pid);
-    else if (r == -EPERM || r == -EACCES)
-        say("process %d (%s) belongs to somebody else", process->pid, process->name);
-    else if (r < 0)
-        say("process %d: %s", process->pid, strerror(-r));
-    if (r < 0)
-        return 1;
-
-    if (!snapshot->signal) {
-        if (process->trigger == PROCESS_HAS_SIGNAL) {
-            snapshot->signal = process->signal;
-        } else if (process->trigger == PROCESS_HAS_NO_SIGNAL) {
-            say("process %d (%s) has heaptap in it, but no signal asks it for a profile: see "
-                "HEAPTAP_SIGNAL",
-                process->pid, process->name);
-            return 1;
-        } else {
-            say("heaptap is not in process %d (%s): start it with heaptap run or LD_PRELOAD",
-                process->pid, process->name);
-            return 1;
-        }
-    }
-    char name[HT_SIGNAL_NAME_SIZE];
-    ht_signal_name(snapshot->signal, name);
-    if (process->caught >> (snapshot->signal - 1) & 1)
-        return 0;
-    say("process %d (%s) does not handle signal %s, which would %s it", process->pid, process->name,
-        name, process->ignored >> (snapshot->signal - 1) & 1 ? "not reach" : "end");
+    int r = process_open_patiently(process);
+    if (r != 0 || process->collector)
+        return r;
+    if (!process->has_heaptap)
+        say("heaptap is not in process %d (%s): start it with heaptap run or LD_PRELOAD",
+            process->pid, process->name);
+    else
+        say("process %d (%s) has heaptap in it, but not its thread, which writes profiles: "
+            "HEAPTAP_SIGNAL is none, or it is the child of a fork that has not allocated yet; see "
+            "heaptap doctor %d",
+            process->pid, process->name, process->pid);
     return 1;
 }
 
@@ -154,18 +123,13 @@ static void hear_of_profile(void *context, const struct report *report)
     }
 }
 
-/* Says what it may mean that the signal was sent and nothing came back. */
+/* Says what it may mean that nothing came back. */
 static void say_silence(const struct snapshot *snapshot)
 {
     const struct process *process = &snapshot->process;
-    char name[HT_SIGNAL_NAME_SIZE];
-    ht_signal_name(snapshot->signal, name);
-    const char *why =
-        process_blocks_everywhere(process, snapshot->signal)
-            ? "all its threads block signal"
-            : "it is stopped, does not see our /tmp, or has its own handler by now for signal";
-    say("no profile from process %d (%s) within %s: %s %s", process->pid, process->name,
-        snapshot->timeout, why, name);
+    say("no profile from process %d (%s) within %s: it is stopped, does not see our /tmp, or a "
+        "seccomp filter forbids it; see heaptap doctor %d",
+        process->pid, process->name, snapshot->timeout, process->pid);
 }
 
 static int64_t steady_nanos(void)
@@ -194,7 +158,7 @@ static int ask(struct snapshot *snapshot)
     struct process *process = &snapshot->process;
     unsigned answers_before = snapshot->answers;
     int64_t end = steady_nanos() + snapshot->timeout_nanos;
-    int r = ask_send(process, snapshot->signal, ASK_FOR_PROFILE, false, &snapshot->report);
+    int r = ask_send(process, HT_REQUEST_PROFILE, false, &snapshot->report);
     if (r < 0)
         return 1;
     bool lives = true;

@@ -94,8 +94,9 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
             "a signal such as USR1, RTMIN+3 or 40, but none that a fault raises and not KILL, "
             "STOP, CHLD, 32 or 33; none for no signal",
         .help = "signal that has a profile written, or none",
-        .manual = "It is used only while the program leaves it alone: a program that handles or "
-                  "ignores the signal keeps it.",
+        .manual =
+            "It is used only while the program leaves it at its default; heaptap snapshot works "
+            "all the same. With none, and no clock, there is no thread of the profiler.",
     },
     {
         .name = "HEAPTAP_AT_EXIT",

@@ -1,11 +1,13 @@
 #include "control/status.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "control/dump.h"
+#include "control/signals.h"
 #include "control/tell.h"
 #include "heaptap.h"
 #include "hooks/next.h"
@@ -31,10 +33,14 @@ static const char *stacks_problem;
 static char allocator[OBJECT_SIZE]; /* whose malloc we call */
 static char in_front[OBJECT_SIZE];  /* whose malloc the program calls, if not ours */
 
+/* NULL too for the entry by which a program that is not position-independent names a function of
+ * another object. */
 static void *object_of(const void *address, char ret_name[OBJECT_SIZE])
 {
     Dl_info info;
-    if (address == NULL || dladdr(address, &info) == 0)
+    const ElfW(Sym) *symbol = NULL;
+    if (address == NULL || dladdr1(address, &info, (void **)&symbol, RTLD_DL_SYMENT) == 0 ||
+        (symbol != NULL && symbol->st_shndx == SHN_UNDEF))
         return NULL;
     snprintf(ret_name, OBJECT_SIZE, "%s", info.dli_fname);
     return info.dli_fbase;
@@ -123,6 +129,7 @@ void ht_status_answer(int signal, const uint32_t *nonces, unsigned nonce_count)
     add_number(&line, "every_ms", (uint64_t)config->every_nanos / 1000000);
     add_number(&line, "at_exit", config->at_exit);
     add_number(&line, "signal", (uint64_t)signal);
+    add_text(&line, "signal_owner", ht_signals_owner(signal));
     line.text[line.length - 1] = '\n';
     for (unsigned i = 0; i < nonce_count; i++)
         ht_tell_answer(nonces[i], line.text, line.length);

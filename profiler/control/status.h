@@ -1,6 +1,6 @@
 /* status.h: how the profiler does in this process, for `heaptap doctor`.
  *
- * The doctor sends our signal with a value, as `heaptap snapshot` does (tell.h), but with another
+ * The doctor asks as `heaptap snapshot` does (request.h), but with another
  * mark: it wants no profile. The answer is one line in the file named after the nonce: key=value,
  * with tabs between them; tabs, newlines and backslashes in the values are written \t, \n and \\.
  * The keys are those of status.c; a reader ignores what it does not know. */
@@ -9,14 +9,12 @@
 
 #include "control/config.h"
 
-#define HT_STATUS_MAGIC UINT64_C(0x6875)
-
 /* Finds out whose malloc the program calls, which may not be ours, and whose we call.
  * `stacks_problem` says why there are none; NULL: there are. Context: start. Keeps pointers to
  * `config` and `stacks_problem`. */
 void ht_status_start(const struct ht_config *config, const char *stacks_problem);
 
-/* `signal` is the one that we serve. Context: collector; needs 20 KiB of stack. */
+/* `signal` is the one that we were to take; 0: none. Context: collector; needs 20 KiB of stack. */
 void ht_status_answer(int signal, const uint32_t *nonces, unsigned nonce_count);
 
 #endif

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/request.h"
 #include "sample/record.h"
 #include "sample/stacks.h"
 #include "sys/message.h"
@@ -69,7 +70,7 @@ static bool append_line(const char *path, const char *line, size_t length)
 bool ht_tell_answer(uint32_t nonce, const char *line, size_t length)
 {
     char path[64];
-    snprintf(path, sizeof(path), HT_TELL_FILE, (unsigned)nonce);
+    snprintf(path, sizeof(path), HT_REQUEST_FILE, (unsigned)nonce);
     return append_line(path, line, length);
 }
 

@@ -12,11 +12,6 @@
 #include "control/config.h"
 #include "report/snapshot.h"
 
-/* `heaptap snapshot` sends its signal with a value: this in the upper 16 bits, a random number, the
- * nonce, in the lower 32. The answer is awaited in the file of that name. */
-#define HT_TELL_MAGIC UINT64_C(0x6874)
-#define HT_TELL_FILE  "/tmp/.heaptap-report.%08x"
-
 struct ht_telling {
     const char *path;
     int error; /* errno value; 0: written */

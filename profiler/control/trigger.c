@@ -10,8 +10,9 @@
 #include <sys/syscall.h>
 
 #include "control/dump.h"
+#include "control/request.h"
+#include "control/signals.h"
 #include "control/status.h"
-#include "control/tell.h"
 #include "sample/record.h"
 #include "sys/arch.h"
 #include "sys/message.h"
@@ -23,99 +24,102 @@
 #define COLLECTOR_STACK      ((size_t)128 * 1024)
 #define COLLECTOR_STACK_MOST (COLLECTOR_STACK * 256)
 #define REQUESTS             16u
+#define NANOS                INT64_C(1000000000)
+#define LOOK_EVERY_NANOS     (NANOS / 5)
 
 static const struct ht_config *config;
 enum { NO_COLLECTOR, BEING_MADE, AT_WORK, GIVEN_UP };
 
-static int served_signal;           /* 0: none is ours */
-static uint32_t asked;              /* bumped to wake the collector, which sleeps on it */
-static uint32_t profiles_asked;     /* by signal */
-static uint32_t profiles_answered;  /* the collector's, and the next one's */
-static uint64_t requests[REQUESTS]; /* marks and nonces that came with signals; 0: free */
+static uint32_t profiles_asked;    /* by our signal's handler */
+static uint32_t profiles_answered; /* the collector's, and the next one's */
 static uint32_t collecting;
 static pthread_t collector; /* while it is AT_WORK */
+static pid_t collector_tid; /* while it looks at what is asked of it; 0 */
+static uint32_t is_woken;   /* 1: a wake-up is under way */
 static uint32_t leaving;    /* 1: it is to end */
+static bool has_to_look;    /* cannot be woken: the limit of queued signals is 0 */
 static bool stepped_aside;  /* at least once */
 
-/* ---- the signal ---- */
+/* ---- from handlers and other threads ---- */
 
-/* Keeps what came with the signal for the collector. False when no profile is wanted: it was the
- * doctor. */
-static bool take_request(const siginfo_t *info)
+/* False when there is nobody to wake, or the kernel has no room for a signal more. */
+static bool wake_collector(void)
 {
-    uint64_t value = (uintptr_t)info->si_value.sival_ptr;
-    uint64_t magic = value >> 48;
-    if (info->si_code != SI_QUEUE || (magic != HT_TELL_MAGIC && magic != HT_STATUS_MAGIC) ||
-        (uint32_t)value == 0)
+    pid_t tid = __atomic_load_n(&collector_tid, __ATOMIC_SEQ_CST);
+    if (tid == 0)
+        return false;
+    if (__atomic_exchange_n(&is_woken, 1, __ATOMIC_SEQ_CST) != 0)
         return true;
-    for (unsigned i = 0; i < REQUESTS; i++) {
-        uint64_t none = 0;
-        if (__atomic_compare_exchange_n(&requests[i], &none, value, false, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED))
-            break;
-    }
-    return magic == HT_TELL_MAGIC;
+    if (ht_arch_syscall(SYS_tgkill, (uintptr_t)ht_os_pid(), (uintptr_t)tid, HT_REQUEST_SIGNAL, 0, 0,
+                        0) == 0)
+        return true;
+    __atomic_store_n(&is_woken, 0, __ATOMIC_SEQ_CST);
+    return has_to_look;
 }
 
-/* Nothing here touches errno: the system calls are made directly. */
-static void on_signal(int signal, siginfo_t *info, void *context)
+static bool is_behind(void)
 {
-    (void)signal, (void)context;
-    if (take_request(info))
-        __atomic_fetch_add(&profiles_asked, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
-    ht_os_futex_wake(&asked, 1);
+    return __atomic_load_n(&profiles_asked, __ATOMIC_SEQ_CST) !=
+           __atomic_load_n(&profiles_answered, __ATOMIC_RELAXED);
+}
+
+void ht_trigger_ask(void)
+{
+    __atomic_fetch_add(&profiles_asked, 1, __ATOMIC_SEQ_CST);
     /* No thread can be made in a handler: the next allocation will. */
-    if (__atomic_load_n(&collecting, __ATOMIC_RELAXED) == NO_COLLECTOR)
+    if (!wake_collector())
         ht_record_ask_attention();
-}
-
-static bool take_signal(int signal)
-{
-    struct sigaction now;
-    if (signal == 0 || sigaction(signal, NULL, &now) != 0)
-        return false;
-    if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) {
-        ht_message_tell("signal %d is %s by the program: it does not write profiles; name another "
-                        "with HEAPTAP_SIGNAL, or use HEAPTAP_EVERY",
-                        signal, now.sa_handler == SIG_IGN ? "ignored" : "handled");
-        return false;
-    }
-    struct sigaction ours = {.sa_sigaction = on_signal,
-                             .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
-    sigemptyset(&ours.sa_mask);
-    return sigaction(signal, &ours, NULL) == 0;
 }
 
 /* ---- the collector ---- */
 
-/* The nonces of those who asked with this mark. */
-static unsigned take_nonces(uint64_t magic, uint32_t *to)
+/* What the tools ask for. */
+struct requests {
+    unsigned profiles, states;
+    uint32_t profile_nonces[REQUESTS], state_nonces[REQUESTS];
+};
+
+static void keep_request(struct requests *requests, const siginfo_t *info)
 {
-    unsigned count = 0;
-    for (unsigned i = 0; i < REQUESTS; i++) {
-        uint64_t request = __atomic_load_n(&requests[i], __ATOMIC_RELAXED);
-        if (request >> 48 != magic)
-            continue;
-        to[count++] = (uint32_t)request;
-        __atomic_store_n(&requests[i], 0, __ATOMIC_RELAXED);
+    uint64_t value = (uintptr_t)info->si_value.sival_ptr;
+    uint64_t magic = value >> 48;
+    if (info->si_code != SI_QUEUE || (uint32_t)value == 0)
+        return;
+    if (magic == HT_REQUEST_PROFILE && requests->profiles < REQUESTS)
+        requests->profile_nonces[requests->profiles++] = (uint32_t)value;
+    else if (magic == HT_REQUEST_STATUS && requests->states < REQUESTS)
+        requests->state_nonces[requests->states++] = (uint32_t)value;
+}
+
+/* Waits for one of our own signals, at most so long (< 0: for ever). */
+static bool wait_for_signal(siginfo_t *ret_info, int64_t nanos)
+{
+    const uint64_t set = UINT64_C(1) << (HT_REQUEST_SIGNAL - 1);
+    struct timespec timeout = {nanos / NANOS, nanos % NANOS};
+    intptr_t r = ht_arch_syscall(SYS_rt_sigtimedwait, (uintptr_t)&set, (uintptr_t)ret_info,
+                                 nanos < 0 ? 0 : (uintptr_t)&timeout, sizeof(set), 0, 0);
+    if (r == HT_REQUEST_SIGNAL)
+        return true;
+    if (r != -EAGAIN && r != -EINTR)
+        ht_arch_syscall(SYS_nanosleep, (uintptr_t) & (struct timespec){0, LOOK_EVERY_NANOS}, 0, 0,
+                        0, 0, 0);
+    return false;
+}
+
+/* Sleeps until something may be asked, and takes all that has come. */
+static void take_requests(struct requests *ret_requests, int64_t nanos)
+{
+    siginfo_t info;
+    *ret_requests = (struct requests){0};
+    if (has_to_look && (nanos < 0 || nanos > LOOK_EVERY_NANOS))
+        nanos = LOOK_EVERY_NANOS;
+    while (ret_requests->profiles < REQUESTS && ret_requests->states < REQUESTS &&
+           wait_for_signal(&info, nanos)) {
+        keep_request(ret_requests, &info);
+        nanos = 0;
     }
-    return count;
-}
-
-static void write_one(void)
-{
-    uint32_t nonces[REQUESTS];
-    unsigned count = take_nonces(HT_TELL_MAGIC, nonces);
-    ht_dump_next(nonces, count);
-}
-
-static void answer_doctor(void)
-{
-    uint32_t nonces[REQUESTS];
-    unsigned count = take_nonces(HT_STATUS_MAGIC, nonces);
-    if (count != 0)
-        ht_status_answer(served_signal, nonces, count);
+    /* What is counted before the next wake-up is sent is seen after this. */
+    __atomic_store_n(&is_woken, 0, __ATOMIC_SEQ_CST);
 }
 
 /* Tools recognise the collector by its name, which tells the signal that it serves:
@@ -123,8 +127,9 @@ static void answer_doctor(void)
 static void name_thread(void)
 {
     char name[16];
-    if (served_signal != 0)
-        snprintf(name, sizeof(name), "heaptap-sig%d", served_signal);
+    int signal = ht_signals_served();
+    if (signal != 0)
+        snprintf(name, sizeof(name), "heaptap-sig%d", signal);
     else
         snprintf(name, sizeof(name), "heaptap-none");
     ht_arch_syscall(SYS_prctl, PR_SET_NAME, (uintptr_t)name, 0, 0, 0, 0);
@@ -156,34 +161,52 @@ static uint32_t *count_of_threads(void)
     return dlvsym(RTLD_DEFAULT, "__nptl_nthreads", "GLIBC_PRIVATE");
 }
 
+/* From here on it can be woken, by the tools too, who know it by its name. */
+static void start_listening(void)
+{
+    siginfo_t info;
+    uint64_t before;
+    pid_t tid = ht_os_tid();
+    ht_os_block_signals(&before); /* the C library lets its own in again in each new thread */
+    has_to_look = ht_arch_syscall(SYS_tgkill, (uintptr_t)ht_os_pid(), (uintptr_t)tid,
+                                  HT_REQUEST_SIGNAL, 0, 0, 0) != 0;
+    if (!has_to_look)
+        wait_for_signal(&info, 0);
+    __atomic_store_n(&is_woken, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&collector_tid, tid, __ATOMIC_SEQ_CST);
+    name_thread();
+}
+
 static void *collect(void *argument)
 {
     uint32_t *threads = argument;
     if (threads != NULL)
         __atomic_fetch_sub(threads, 1, __ATOMIC_SEQ_CST);
     ht_record_pause(); /* for ever: what libc allocates for this thread is not the program's */
-    name_thread();
     bool is_private = leave_descriptors();
     ht_dump_set_private(is_private);
     ht_message_speak_for_program(is_private);
     int64_t every = config->every_nanos;
     int64_t due = every != 0 ? ht_os_steady_nanos() + every : 0;
-    while (__atomic_load_n(&leaving, __ATOMIC_ACQUIRE) == 0) {
-        uint32_t seen = __atomic_load_n(&asked, __ATOMIC_ACQUIRE);
-        uint32_t profiles = __atomic_load_n(&profiles_asked, __ATOMIC_RELAXED);
-        answer_doctor();
-        if (profiles != profiles_answered) {
-            profiles_answered = profiles;
-            write_one();
+    start_listening();
+    while (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST) == 0) {
+        struct requests requests;
+        take_requests(&requests, is_behind() ? 0 : until(due));
+        if (requests.states != 0)
+            ht_status_answer(config->signal, requests.state_nonces, requests.states);
+        uint32_t asked = __atomic_load_n(&profiles_asked, __ATOMIC_SEQ_CST);
+        if (asked != __atomic_load_n(&profiles_answered, __ATOMIC_RELAXED) ||
+            requests.profiles != 0) {
+            __atomic_store_n(&profiles_answered, asked, __ATOMIC_RELAXED);
+            ht_dump_next(requests.profile_nonces, requests.profiles);
         } else if (due != 0 && until(due) == 0) {
             /* Late ones are left out, not made up for. */
             int64_t late = ht_os_steady_nanos() - due;
             due += every * (1 + late / every);
-            write_one();
-        } else {
-            ht_os_futex_wait(&asked, seen, until(due));
+            ht_dump_next(NULL, 0);
         }
     }
+    __atomic_store_n(&collector_tid, 0, __ATOMIC_SEQ_CST);
     if (threads != NULL)
         __atomic_fetch_add(threads, 1, __ATOMIC_SEQ_CST);
     return NULL;
@@ -233,8 +256,12 @@ bool ht_trigger_step_aside(void)
         __atomic_exchange_n(&leaving, 1, __ATOMIC_ACQ_REL) != 0)
         return false;
     struct ht_record_pause pause = ht_record_pause();
-    __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
-    ht_os_futex_wake(&asked, 1);
+    /* One that has just been made looks at `leaving` before it sleeps. */
+    if (__atomic_load_n(&collector_tid, __ATOMIC_SEQ_CST) != 0 && !wake_collector()) {
+        __atomic_store_n(&leaving, 0, __ATOMIC_SEQ_CST);
+        ht_record_resume(pause);
+        return false;
+    }
     pthread_join(collector, NULL);
     stepped_aside = true;
     ht_record_resume(pause);
@@ -248,28 +275,36 @@ void ht_trigger_come_back(void)
     ht_record_ask_attention();
 }
 
+static bool is_wanted(void)
+{
+    return config != NULL && (config->signal != 0 || config->every_nanos != 0);
+}
+
 void ht_trigger_start(const struct ht_config *new_config)
 {
     config = new_config;
-    served_signal = take_signal(config->signal) ? config->signal : 0;
-    if (served_signal != 0 || config->every_nanos != 0)
+    ht_signals_start(config->signal);
+    if (is_wanted())
         make_collector();
 }
 
 void ht_trigger_attend(void)
 {
-    if (config != NULL && (served_signal != 0 || config->every_nanos != 0))
-        make_collector();
+    if (!is_wanted())
+        return;
+    make_collector();
+    if (is_behind())
+        wake_collector();
 }
 
 void ht_trigger_fork_child(void)
 {
     collecting = NO_COLLECTOR;
+    collector_tid = 0;
+    is_woken = 0;
     leaving = 0;
-    asked = 0;
     profiles_asked = 0;
     profiles_answered = 0;
-    memset(requests, 0, sizeof(requests));
-    if (config != NULL && (served_signal != 0 || config->every_nanos != 0))
+    if (is_wanted())
         ht_record_ask_attention();
 }

@@ -7,10 +7,14 @@
  *     signal_edges before      SIGUSR1 handled by the program from its first constructor on
  *     signal_edges after       handled from the middle of main on
  *     signal_edges ignored     ignored from the middle of main on
- *     signal_edges disposition what main finds of SIGUSR1, and its mask */
+ *     signal_edges disposition what main finds of SIGUSR1, and its mask
+ *     signal_edges shown       what sigaction() and signal() say of SIGUSR1, and of what was put there
+ *     signal_edges put-back    a handler that puts the default back and dies of the signal
+ *     signal_edges sleep       sleeps and reads until its input ends; how often it was interrupted */
 #include "truth.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/time.h>
@@ -189,6 +193,94 @@ static void run_disposition(void)
     say("pending: %d\n", sigismember(&mask, SIGUSR1));
 }
 
+static const char *name_of(void (*handler)(int))
+{
+    return handler == SIG_DFL    ? "default"
+           : handler == SIG_IGN  ? "ignored"
+           : handler == SIG_ERR  ? "error"
+           : handler == on_count ? "on_count"
+                                 : "another";
+}
+
+static void show(const char *when)
+{
+    struct sigaction action;
+    memset(&action, 1, sizeof(action));
+    if (sigaction(SIGUSR1, NULL, &action) != 0)
+        die("sigaction failed");
+    say("%s: %s, flags %x, mask %d%d\n", when, name_of(action.sa_handler),
+        (unsigned)action.sa_flags, sigismember(&action.sa_mask, SIGHUP),
+        sigismember(&action.sa_mask, SIGUSR2));
+}
+
+/* Each way to set a handler, each followed by each other. */
+static void run_shown(void)
+{
+    typedef void (*handler)(int);
+    static handler (*const ways[])(int, handler) = {signal, ssignal, sysv_signal, __sysv_signal};
+    static const handler handlers[] = {SIG_DFL, on_count, SIG_IGN, SIG_DFL, SIG_DFL, on_count};
+    show("start");
+    for (size_t way = 0; way < sizeof(ways) / sizeof(*ways); way++) {
+        for (size_t i = 0; i < sizeof(handlers) / sizeof(*handlers); i++) {
+            say("%zu put %s, had %s\n", way, name_of(handlers[i]),
+                name_of(ways[way](SIGUSR1, handlers[i])));
+            show("then");
+        }
+    }
+    for (size_t i = 0; i < sizeof(handlers) / sizeof(*handlers); i++) {
+        struct sigaction action = {.sa_handler = handlers[i], .sa_flags = i % 2 ? SA_RESTART : 0},
+                         old;
+        sigaddset(&action.sa_mask, i % 3 ? SIGHUP : SIGUSR2);
+        if (sigaction(SIGUSR1, &action, &old) != 0)
+            die("sigaction failed");
+        say("put %s, had %s, flags %x\n", name_of(handlers[i]), name_of(old.sa_handler),
+            (unsigned)old.sa_flags);
+        show("then");
+    }
+    errno = 0;
+    struct sigaction none = {.sa_handler = SIG_DFL};
+    say("SIGKILL: %d, errno %d\n", sigaction(SIGKILL, &none, NULL), errno);
+    say("99: %s, errno %d\n", name_of(signal(99, SIG_DFL)), errno);
+    kill(getpid(), SIGUSR1);
+    say("handled %d\n", (int)handled);
+    /* Put back by a library, say: somebody else's signal may come. */
+    signal(SIGUSR1, SIG_DFL);
+    show("end");
+}
+
+static void die_of_it(int number)
+{
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void run_put_back(void)
+{
+    if (signal(SIGUSR1, die_of_it) != SIG_DFL)
+        die("SIGUSR1 is not at its default");
+    raise(SIGUSR1);
+    die("still alive");
+}
+
+static void run_sleep(void)
+{
+    int interrupted = 0;
+    char byte;
+    free(site(1));
+    say("ready\n");
+    for (;;) {
+        struct timespec soon = {0, 10 * 1000000L};
+        struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+        interrupted += nanosleep(&soon, NULL) != 0;
+        int r = poll(&input, 1, 100);
+        interrupted += r < 0;
+        if (r > 0 && read(STDIN_FILENO, &byte, 1) == 0)
+            break;
+    }
+    say("interrupted %d\n", interrupted);
+    exit(0);
+}
+
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "";
@@ -200,6 +292,12 @@ int main(int argc, char **argv)
         run_storm((unsigned)strtoul(argv[2], NULL, 10));
     else if (strcmp(mode, "disposition") == 0)
         run_disposition();
+    else if (strcmp(mode, "shown") == 0)
+        run_shown();
+    else if (strcmp(mode, "put-back") == 0)
+        run_put_back();
+    else if (strcmp(mode, "sleep") == 0)
+        run_sleep();
     else
         run_owned(mode);
     if (strncmp(mode, "prof", 4) != 0)

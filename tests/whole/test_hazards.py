@@ -159,6 +159,33 @@ def owned_signal(t):
 
 
 @test
+def shown_signal(t):
+    """What a program is told of SIGUSR1 is what it would be told without us, whatever it puts there."""
+    for what, _, _ in hazard(t, 'signal_edges', ['shown'], exact=False):
+        t.note(what)
+
+
+@test
+def put_back_signal(t):
+    """A handler that puts the default back and sends the signal again ends the program, as without us."""
+    for what, path, env in ways(t, 'signal_edges'):
+        t.equal(t.run([path, 'put-back'], env, status=None).status, -signal.SIGUSR1, what)
+        t.profiles(0)
+    # Somebody else's signal has a profile written: it does not end a program that had put back what it found.
+    program_text = ('import os, signal, sys\n'
+                    'signal.signal(signal.SIGUSR1, signal.signal(signal.SIGUSR1, lambda *_: None))\n'
+                    'print(signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL, flush=True)\n'
+                    'sys.stdin.read()')
+    t.new_output('put back')
+    process = t.start(['/usr/bin/python3', '-c', program_text], t.preload(at_exit=0), stdin=-1, stdout=-1)
+    t.equal(process.stdout.readline(), b'True\n', 'SIGUSR1 is at its default')
+    os.kill(process.pid, signal.SIGUSR1)
+    t.wait_for_files(1)
+    process.stdin.close()
+    t.equal(process.wait(20), 0, 'status')
+
+
+@test
 def inherited_signal(t):
     """SIGUSR1 blocked or ignored by the parent stays so; no other signal is blocked."""
     def blocked():

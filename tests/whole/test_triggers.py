@@ -2,6 +2,7 @@
 """What makes a profile be written: the signal, the clock, the command, the end of the process."""
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -196,6 +197,56 @@ def owned_signal(t):
     t.equal(owner.ask(''), 'got 1\n', 'after it is taken')
     t.equal(owner.end().status, 5, 'status')
     t.profiles(1)
+
+
+def snapshot(t, pid):
+    """The profile that heaptap snapshot reports."""
+    return t.run([COMMAND, 'snapshot', str(pid)]).text.rpartition(': ')[0]
+
+
+@test
+def snapshot_without_signal(t):
+    """heaptap snapshot has a profile of a program that handles, ignores, blocks or awaits SIGUSR1, which gets none."""
+    for how, wanted in (('handler', 'got 0\n'), ('ignore', 'got 0\n'), ('wait', 'got 0\n')):
+        t.new_output('unsignalled-' + how)
+        owner = Service(t, t.preload(at_exit=0), [program('owner'), how])
+        for _ in range(2):
+            t.equal(snapshot(t, owner.pid), t.files()[-1], how)
+        t.equal(owner.ask(''), wanted, how)
+        t.equal(owner.end().status, 5, 'status of ' + how)
+        t.profiles(2, period=1)
+    t.new_output('unsignalled-parent')
+    shell = ['/bin/sh', '-c', 'trap "" USR1; exec "$@"', 'sh', program('linked_service')]
+    service = Service(t, t.linked(at_exit=0), shell)
+    t.equal(snapshot(t, service.pid), t.files()[-1], 'ignored by the parent')
+    service.end()
+
+
+@test
+def undisturbed_sleep(t):
+    """heaptap snapshot and heaptap doctor interrupt no system call of the program."""
+    process = t.start([program('signal_edges'), 'sleep'], t.preload(at_exit=0), stdin=-1, stdout=-1)
+    process.stdout.readline()
+    for _ in range(5):
+        snapshot(t, process.pid)
+        t.run([COMMAND, 'doctor', str(process.pid)])
+    process.stdin.close()
+    t.equal(process.stdout.read(), b'interrupted 0\n', 'sleeps and reads')
+    t.equal(process.wait(20), 0, 'status')
+    t.profiles(5)
+
+
+@test
+def no_queued_signals(t):
+    """Where the limit of queued signals is 0, SIGUSR1 still has a profile written."""
+    def limited():
+        resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, 0))
+    process = t.start([program('linked_service')], t.linked(at_exit=0), stdin=-1, stdout=-1, preexec_fn=limited)
+    wait_until(lambda: takes_signal(process.pid, signal.SIGUSR1))
+    os.kill(process.pid, signal.SIGUSR1)
+    t.wait_for_files(1)
+    process.stdin.close()
+    t.equal(process.wait(20), 0, 'status')
 
 
 @test
