@@ -42,8 +42,9 @@ int heaptap_set_interval(uint64_t bytes);
 
 /* Writes a profile: gzipped pprof. `path` is replaced if it exists, but never left half written;
  * NULL stands for the next name of HEAPTAP_OUTPUT, which never replaces a file. Takes milliseconds;
- * other threads go on. -ENOENT, -EACCES, -ENOSPC ... of the file; -ENAMETOOLONG; -ENOMEM; -EDEADLK
- * when called while this thread is writing one. */
+ * other threads go on. -ENOENT, -EACCES, -ENOSPC ... of the file; -EEXIST when `path` is
+ * a directory, a pipe or a device; -ENAMETOOLONG; -ENOMEM; -EDEADLK when called while this thread
+ * is writing one. */
 int heaptap_snapshot(const char *path);
 
 /* The same, to a descriptor of yours (file, pipe or socket, blocking). It stays open. -EBADF. */

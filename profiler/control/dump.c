@@ -103,10 +103,13 @@ static int publish_new(struct dump *dump, int fd)
                           : ht_os_name(fd, dump->final);
 }
 
-/* The next name that is not taken. */
+/* The next name that is not taken. A device, a pipe or a directory at the very name that was given
+ * is a mistake. */
 static int publish_next(struct dump *dump, int fd)
 {
     int r = publish_new(dump, fd);
+    if (r == -EEXIST && !ht_names_have_number() && ht_os_is_special(dump->final))
+        return r;
     for (unsigned attempt = 1; r == -EEXIST && attempt <= ATTEMPTS; attempt++) {
         if (ht_names_have_number())
             r = ht_names_profile(++number, 0, dump->final, sizeof(dump->final));
@@ -118,9 +121,12 @@ static int publish_next(struct dump *dump, int fd)
     return r;
 }
 
+/* Never over a device: root would replace /dev/null. */
 static int publish_over(struct dump *dump, int fd)
 {
-    int r = 0;
+    int r = ht_os_is_special(dump->final) ? -EEXIST : 0;
+    if (r < 0)
+        return r;
     if (!dump->is_named) {
         r = ht_os_name(fd, dump->temporary);
         if (r == -EEXIST) {
@@ -148,7 +154,7 @@ static int write_file(struct dump *dump)
     ht_os_close(fd);
     if (r < 0 && dump->is_named)
         ht_os_unlink(dump->temporary); /* half a profile is worse than none */
-    if (r < 0 && is_whole && !dump->is_named) {
+    if (r < 0 && r != -EEXIST && is_whole && !dump->is_named) {
         dump->is_named = true; /* it could not be named: no /proc, for one */
         return write_file(dump);
     }

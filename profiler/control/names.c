@@ -14,7 +14,7 @@
 #define NAME_SIZE 256
 
 static char pattern[HT_CONFIG_TEXT_SIZE];
-static char directory[HT_PATH_MAX]; /* "" when it has no name that we can see */
+static char directory[HT_PATH_MAX]; /* "." when it has no name that we can see */
 static char program[NAME_SIZE];
 
 static const char *base_name(const char *path)
@@ -40,7 +40,7 @@ void ht_names_start(const char *new_pattern)
 {
     snprintf(pattern, sizeof(pattern), "%s", new_pattern);
     if (ht_os_current_directory(directory, sizeof(directory)) < 0)
-        directory[0] = 0;
+        memcpy(directory, ".", sizeof("."));
     find_program_name();
 }
 
@@ -127,7 +127,7 @@ int ht_names_profile(uint64_t number, unsigned attempt, char *ret_path, size_t s
 {
     struct text text = {.to = ret_path, .size = size};
     ret_path[0] = 0;
-    if (pattern[0] != '/' && directory[0] != 0) {
+    if (pattern[0] != '/') {
         append(&text, directory);
         if (strcmp(directory, "/") != 0)
             append(&text, "/");

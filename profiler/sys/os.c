@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "sys/arch.h"
@@ -162,6 +163,12 @@ int ht_os_rename_new(const char *from, const char *to)
 int ht_os_rename_over(const char *from, const char *to)
 {
     return (int)CALL(rename, from, to, 0, 0, 0, 0);
+}
+
+bool ht_os_is_special(const char *path)
+{
+    struct stat status;
+    return CALL(newfstatat, AT_FDCWD, path, &status, 0, 0, 0) == 0 && !S_ISREG(status.st_mode);
 }
 
 ssize_t ht_os_read_link(const char *path, char *buffer, size_t size)

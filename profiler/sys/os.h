@@ -49,6 +49,8 @@ int ht_os_unlink(const char *path);
 /* -EEXIST when `to` is there already. */
 int ht_os_rename_new(const char *from, const char *to);
 int ht_os_rename_over(const char *from, const char *to);
+/* Whether there is something at `path`, through links, that is no plain file. */
+bool ht_os_is_special(const char *path);
 ssize_t ht_os_read_link(const char *path, char *buffer, size_t size);
 int ht_os_current_directory(char *buffer, size_t size);
 

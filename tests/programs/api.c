@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define BLOCKS 1000u
@@ -127,6 +128,11 @@ static void to_paths(const char *directory)
     tell("path.empty", heaptap_snapshot(""));
     tell("path.too_long", heaptap_snapshot(long_path));
     tell("path.not_a_directory", heaptap_snapshot("/dev/null/x.pb.gz"));
+    if (symlink("/dev/null", in(directory, "null")) != 0 ||
+        mkfifo(in(directory, "fifo"), 0600) != 0)
+        die("no link");
+    tell("path.device", heaptap_snapshot(in(directory, "null")));
+    tell("path.fifo", heaptap_snapshot(in(directory, "fifo")));
     tell("path.next_name", heaptap_snapshot(NULL));
 }
 

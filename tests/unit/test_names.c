@@ -56,6 +56,19 @@ TEST(names_stay_where_the_program_started)
     CHECK_STR_EQ(path, expected);
 }
 
+/* A profile without a directory in its name once ended the program. */
+TEST(names_have_a_directory_where_the_current_one_has_none)
+{
+    char directory[1024], gone[] = "/tmp/heaptap-test-names.XXXXXX";
+    CHECK(getcwd(directory, sizeof(directory)) != NULL);
+    CHECK(mkdtemp(gone) != NULL);
+    CHECK_EQ(chdir(gone), 0);
+    CHECK_EQ(rmdir(gone), 0);
+    make("x.pb.gz", 1, 1);
+    CHECK_STR_EQ(path, "./x-2.pb.gz");
+    CHECK_EQ(chdir(directory), 0);
+}
+
 TEST(names_too_long_are_refused)
 {
     char small[16];

@@ -134,6 +134,54 @@ def file_size_limit(t):
 
 
 @test
+def special_files(t):
+    """A pipe or a device as output: one line, and nothing beside it."""
+    fifo = t.path('fifo')
+    os.mkfifo(fifo)
+    for path in (fifo, '/dev/full', '/dev/null'):
+        before = os.listdir(os.path.dirname(path))
+        result = say(t, output=path, at_exit=1)
+        check_one_line(t, result, [path, 'File exists'], path)
+        check_program_unchanged(t, result, path)
+        new = set(os.listdir(os.path.dirname(path))) - set(before)
+        t.equal({name for name in new if os.path.basename(path) in name}, set(), 'files beside ' + path)
+
+
+@test
+def long_paths(t):
+    """A setting that is too long, a name that is too long with the program's in it, a directory 4 KiB deep."""
+    for output in (t.path('x' * 1024), t.path('x' * 250 + '.%e')):
+        result = say(t, output=output, at_exit=1)
+        check_program_unchanged(t, result, 'a name of %d bytes' % len(output))
+        check_one_line(t, result, [output[:150]], 'a name of %d bytes' % len(output))
+
+    def deep():
+        os.chdir(t.path())
+        for _ in range(21):
+            os.mkdir('d' * 200)
+            os.chdir('d' * 200)
+    env = t.preload(output='deep.pb.gz', at_exit=1)
+    result = t.run([program('plain'), 'say'], env, status=None, preexec_fn=deep)
+    check_program_unchanged(t, result, 'a directory of 4,221 bytes')
+    t.equal(own_words(result), [], 'a directory of 4,221 bytes')
+    found = [names for _, _, names, _ in os.fwalk(t.path('d' * 200)) if names]
+    t.equal(found, [['deep.pb.gz']], 'files in it')
+
+
+@test
+def deleted_directory(t):
+    """A program that is started in a directory which is not there any more."""
+    def gone():
+        os.mkdir(t.path('gone'))
+        os.chdir(t.path('gone'))
+        os.rmdir(t.path('gone'))
+    env = t.preload(output='%p.pb.gz', at_exit=1)
+    result = t.run([program('plain'), 'say'], env, status=None, preexec_fn=gone)
+    check_program_unchanged(t, result, 'no directory')
+    check_one_line(t, result, ['.pb.gz', 'No such file'], 'no directory')
+
+
+@test
 def few_descriptors(t):
     """No descriptor left: one line, the program unharmed."""
     env = t.preload()
