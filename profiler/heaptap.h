@@ -44,7 +44,7 @@ int heaptap_set_interval(uint64_t bytes);
  * NULL stands for the next name of HEAPTAP_OUTPUT, which never replaces a file. Takes milliseconds;
  * other threads go on. -ENOENT, -EACCES, -ENOSPC ... of the file; -EEXIST when `path` is
  * a directory, a pipe or a device; -ENAMETOOLONG; -ENOMEM; -EDEADLK when called while this thread
- * is writing one. */
+ * is writing one; -EPERM when a seccomp filter of the program would end it for that. */
 int heaptap_snapshot(const char *path);
 
 /* The same, to a descriptor of yours (file, pipe or socket, blocking). It stays open. -EBADF. */

@@ -211,6 +211,11 @@ static void report_triggers(const struct patient *patient)
                     name);
     else
         doctor_fact("signal", "%s has a profile written: kill -%s %d", name, name, process->pid);
+    if (*patient_text(patient, "sandbox"))
+        doctor_problem("Let the filter allow it, or give it an action such as SCMP_ACT_ERRNO. "
+                       "heaptap snapshot works.",
+                       "a seccomp filter of the program ends it for %s: no profile at the exit",
+                       patient_text(patient, "sandbox"));
     doctor_fact("snapshot", "heaptap snapshot %d, without the signal", process->pid);
     if (patient_number(patient, "every_ms") != 0)
         doctor_fact("clock", "HEAPTAP_EVERY has profiles written");

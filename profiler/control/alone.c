@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "control/fork.h"
+#include "control/sandbox.h"
 #include "control/trigger.h"
 #include "sys/arch.h"
 #include "sys/compiler.h"
@@ -117,11 +118,13 @@ int prctl(int option, ...)
     unsigned long a = va_arg(arguments, unsigned long), b = va_arg(arguments, unsigned long);
     unsigned long c = va_arg(arguments, unsigned long), d = va_arg(arguments, unsigned long);
     va_end(arguments);
+    unsigned entered = option == PR_SET_SECCOMP ? ht_sandbox_enter(a, b, false) : 0;
     bool aside =
         changes_capabilities(option, a) && ht_fork_is_own_process() && ht_trigger_step_aside();
     int r = next_prctl != NULL
                 ? next_prctl(option, a, b, c, d)
                 : result_of(ht_arch_syscall(SYS_prctl, (uintptr_t)option, a, b, c, d, 0));
+    ht_sandbox_entered(entered, r == 0);
     if (aside)
         ht_trigger_come_back();
     return r;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/dump.h"
+#include "control/sandbox.h"
 #include "sample/live.h"
 #include "sample/record.h"
 #include "sample/sampler.h"
@@ -55,6 +56,8 @@ HT_EXPORT int heaptap_snapshot(const char *path)
 {
     if (path != NULL && path[0] == 0)
         return -ENOENT;
+    if (ht_sandbox_is_closed())
+        return -EPERM;
     return path != NULL ? ht_dump_to_path(path) : ht_dump_next(NULL, 0);
 }
 

@@ -7,6 +7,7 @@
 
 #include "control/dump.h"
 #include "control/fork.h"
+#include "control/sandbox.h"
 #include "sys/arch.h"
 
 #include "sys/poison.h"
@@ -21,7 +22,7 @@ static void (*next__exit)(int), (*next__Exit)(int);
 
 static void write_last(void)
 {
-    if (!wanted || !ht_fork_is_own_process())
+    if (!wanted || ht_sandbox_is_closed() || !ht_fork_is_own_process())
         return;
     pid_t self = ht_os_pid();
     if (__atomic_exchange_n(&done_by, self, __ATOMIC_ACQ_REL) != self)
@@ -38,6 +39,11 @@ static void find(void *to, const char *name)
     void *symbol = dlsym(RTLD_NEXT, name);
     if (symbol != NULL)
         memcpy(to, &symbol, sizeof(symbol));
+}
+
+bool ht_exit_is_wanted(void)
+{
+    return wanted;
 }
 
 void ht_exit_start(bool write_profile)

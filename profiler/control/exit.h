@@ -12,4 +12,7 @@
  * start. */
 void ht_exit_start(bool write_profile);
 
+/* Whether a profile is to be written at the end. */
+bool ht_exit_is_wanted(void);
+
 #endif

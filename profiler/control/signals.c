@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "control/fork.h"
+#include "control/sandbox.h"
 #include "control/trigger.h"
 #include "sys/arch.h"
 #include "sys/message.h"
@@ -66,13 +67,12 @@ static bool is_fatal(int number)
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     (void)context;
-    pid_t self = ht_os_pid();
-    bool is_from_itself = info->si_code <= 0 && info->si_pid == self;
-    if (__atomic_load_n(&was_put_back, __ATOMIC_RELAXED) && is_from_itself && is_fatal(number)) {
+    if (__atomic_load_n(&was_put_back, __ATOMIC_RELAXED) && info->si_code <= 0 &&
+        info->si_pid == ht_os_pid() && is_fatal(number)) {
         struct sigaction fallback = {.sa_handler = SIG_DFL};
         call_sigaction(number, &fallback, NULL);
-        ht_arch_syscall(SYS_tgkill, (uintptr_t)self, (uintptr_t)ht_os_tid(), (uintptr_t)number, 0,
-                        0, 0);
+        ht_arch_syscall(SYS_tgkill, (uintptr_t)info->si_pid, (uintptr_t)ht_os_tid(),
+                        (uintptr_t)number, 0, 0, 0);
         return; /* it is delivered now */
     }
     ht_trigger_ask();
@@ -130,7 +130,7 @@ static int exchange(int number, const struct sigaction *action, struct sigaction
 static bool is_for_us(int number)
 {
     return number == __atomic_load_n(&served, __ATOMIC_RELAXED) && number != 0 &&
-           ht_fork_is_own_process();
+           (ht_sandbox_is_closed() || ht_fork_is_own_process());
 }
 
 int sigaction(int number, const struct sigaction *action, struct sigaction *ret_old)

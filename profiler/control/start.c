@@ -13,6 +13,7 @@
 #include "control/dump.h"
 #include "control/exit.h"
 #include "control/fork.h"
+#include "control/sandbox.h"
 #include "control/status.h"
 #include "control/trigger.h"
 #include "heaptap.h"
@@ -143,6 +144,7 @@ __attribute__((constructor)) static void start(void)
         ht_dump_start(&config);
         ht_fork_start();
         ht_alone_start();
+        ht_sandbox_start();
         ht_exit_start(config.at_exit);
         if (!config.follow)
             leave_children_alone();

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control/dump.h"
+#include "control/sandbox.h"
 #include "control/signals.h"
 #include "control/tell.h"
 #include "heaptap.h"
@@ -129,6 +130,7 @@ void ht_status_answer(int signal, const uint32_t *nonces, unsigned nonce_count)
     add_number(&line, "every_ms", (uint64_t)config->every_nanos / 1000000);
     add_number(&line, "at_exit", config->at_exit);
     add_number(&line, "signal", (uint64_t)signal);
+    add_text(&line, "sandbox", ht_sandbox_reason() != NULL ? ht_sandbox_reason() : "");
     add_text(&line, "signal_owner", ht_signals_owner(signal));
     line.text[line.length - 1] = '\n';
     for (unsigned i = 0; i < nonce_count; i++)

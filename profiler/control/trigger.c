@@ -11,6 +11,7 @@
 
 #include "control/dump.h"
 #include "control/request.h"
+#include "control/sandbox.h"
 #include "control/signals.h"
 #include "control/status.h"
 #include "sample/record.h"
@@ -46,7 +47,7 @@ static bool stepped_aside;  /* at least once */
 static bool wake_collector(void)
 {
     pid_t tid = __atomic_load_n(&collector_tid, __ATOMIC_SEQ_CST);
-    if (tid == 0)
+    if (tid == 0 || ht_sandbox_is_closed())
         return false;
     if (__atomic_exchange_n(&is_woken, 1, __ATOMIC_SEQ_CST) != 0)
         return true;
@@ -277,7 +278,8 @@ void ht_trigger_come_back(void)
 
 static bool is_wanted(void)
 {
-    return config != NULL && (config->signal != 0 || config->every_nanos != 0);
+    return !ht_sandbox_is_closed() && config != NULL &&
+           (config->signal != 0 || config->every_nanos != 0);
 }
 
 void ht_trigger_start(const struct ht_config *new_config)

@@ -10,7 +10,7 @@ ALLOCATION = {'malloc', 'calloc', 'realloc', 'reallocarray', 'free', 'posix_mema
               'valloc', 'pvalloc', 'free_sized', 'free_aligned_sized', 'malloc_usable_size'}
 # Taken over to write the profile of a process that runs no destructors, to notice that a library goes, and to show the
 # program its signals as they would be without us.
-OTHERS = {'_exit', '_Exit', 'unshare', 'setns', 'prctl', 'capset', 'dlclose', 'sigaction', 'signal', 'bsd_signal',
+OTHERS = {'_exit', '_Exit', 'unshare', 'setns', 'prctl', 'capset', 'syscall', 'dlclose', 'sigaction', 'signal', 'bsd_signal',
           'ssignal', 'sysv_signal', '__sysv_signal'}
 PUBLIC = {'heaptap_version', 'heaptap_start', 'heaptap_stop', 'heaptap_set_interval', 'heaptap_snapshot',
           'heaptap_snapshot_fd', 'heaptap_statistics_sized', 'heaptap_anchor'}

@@ -333,6 +333,26 @@ def early_and_late(t):
 
 
 @test
+def sandboxed(t):
+    """Programs that put themselves under a seccomp filter which would end them for what we do: they run on, and say so."""
+    for way in ('prctl', 'syscall', 'tsync', 'thread', 'child'):
+        for action, allowed in (('kill', 'least'), ('kill', 'probe'), ('trap', 'files'), ('errno', 'least')):
+            if way == 'thread' and allowed == 'least':
+                allowed = 'probe'  # a thread's end takes rt_sigprocmask
+            argv = [way, action, allowed]
+            plain = t.run([program('sandboxed')] + argv, status=None)
+            t.equal(plain.status, 4, 'alone, %s' % argv)
+            for what, path, env in ways(t, 'sandboxed'):
+                what = ' '.join([what] + argv)
+                result = t.run([path] + argv, dict(env, HEAPTAP_EVERY='50ms'), status=None)
+                t.equal((result.status, result.out), (4, plain.out), what)
+                said = [line for line in result.err_lines if 'a seccomp filter of the program ends it for' in line]
+                t.equal(said, result.err_lines[:1] if action != 'errno' else [], '%s says %r' % (what, result.err))
+                if action != 'errno':
+                    t.equal(len(result.err_lines), 1, '%s says %r' % (what, result.err))
+
+
+@test
 def opened_late(t):
     """dlopen of libheaptap itself: it works or says why not, and the program goes on."""
     for how in ('local', 'global'):

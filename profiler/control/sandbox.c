@@ -1,0 +1,209 @@
+#include "control/sandbox.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/exit.h"
+#include "control/filter.h"
+#include "control/fork.h"
+#include "control/request.h"
+#include "control/trigger.h"
+#include "sample/record.h"
+#include "sample/sampler.h"
+#include "sys/message.h"
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+HT_EXPORT long ht_sandbox_syscall(long number, long a, long b, long c, long d, long e,
+                                  long f) __asm__("syscall");
+
+/* What is forbidden; and that the collector stepped aside for the filter. */
+enum { SAMPLING = 1, WRITING = 2, STEPPED_ASIDE = 4 };
+
+struct call {
+    unsigned for_what;
+    long number;
+    const char *name;
+    uint64_t arguments[6];
+};
+
+#define ANONYMOUS (MAP_PRIVATE | MAP_ANONYMOUS)
+#define CREATE    (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC)
+
+/* The system calls that we make, with those of their arguments that filters look at. */
+static const struct call calls[] = {
+    {SAMPLING, SYS_rt_sigprocmask, "rt_sigprocmask", {(uint64_t)-1, 0, 0, 8}},
+    {SAMPLING, SYS_mmap, "mmap", {0, HT_PAGE, PROT_READ | PROT_WRITE, ANONYMOUS, ~0ULL}},
+    {SAMPLING, SYS_munmap, "munmap", {0}},
+    {SAMPLING, SYS_futex, "futex", {0}},
+    {SAMPLING, SYS_gettid, "gettid", {0}},
+    {SAMPLING, SYS_getpid, "getpid", {0}},
+    {SAMPLING, SYS_getrandom, "getrandom", {0, 8}},
+    {SAMPLING, SYS_sched_yield, "sched_yield", {0}},
+    {SAMPLING, SYS_clock_gettime, "clock_gettime", {CLOCK_MONOTONIC}},
+    {SAMPLING, SYS_getcwd, "getcwd", {0}},
+    {SAMPLING, SYS_madvise, "madvise", {0, HT_PAGE, MADV_DONTNEED}},
+    {WRITING, SYS_openat, "openat", {(uint64_t)AT_FDCWD, 0, O_WRONLY | O_CLOEXEC | O_TMPFILE}},
+    {WRITING, SYS_openat, "openat", {(uint64_t)AT_FDCWD, 0, CREATE}},
+    {WRITING, SYS_openat, "openat", {(uint64_t)AT_FDCWD, 0, O_RDONLY | O_NONBLOCK | O_CLOEXEC}},
+    {WRITING, SYS_linkat, "linkat", {(uint64_t)AT_FDCWD, 0, (uint64_t)AT_FDCWD}},
+    {WRITING, SYS_read, "read", {3}},
+    {WRITING, SYS_write, "write", {3}},
+    {WRITING, SYS_pread64, "pread64", {3}},
+    {WRITING, SYS_close, "close", {3}},
+    {WRITING, SYS_newfstatat, "newfstatat", {(uint64_t)AT_FDCWD}},
+    {WRITING, SYS_fcntl, "fcntl", {3, F_GETFL}},
+    {WRITING, SYS_unlink, "unlink", {0}},
+    {WRITING, SYS_renameat2, "renameat2", {(uint64_t)AT_FDCWD, 0, (uint64_t)AT_FDCWD}},
+    {WRITING, SYS_rename, "rename", {0}},
+    {WRITING, SYS_link, "link", {0}},
+    {WRITING, SYS_readlink, "readlink", {0}},
+    {WRITING, SYS_uname, "uname", {0}},
+    {WRITING, SYS_rt_sigpending, "rt_sigpending", {0}},
+    {WRITING, SYS_rt_sigtimedwait, "rt_sigtimedwait", {0}},
+    {WRITING, SYS_pidfd_open, "pidfd_open", {0}},
+    {WRITING, SYS_pidfd_getfd, "pidfd_getfd", {0}},
+    /* A collector's. */
+    {WRITING, SYS_clone3, "clone3", {0}},
+    {WRITING, SYS_tgkill, "tgkill", {0, 0, HT_REQUEST_SIGNAL}},
+    {WRITING, SYS_prctl, "prctl", {PR_SET_NAME}},
+    {WRITING, SYS_close_range, "close_range", {0}},
+    {WRITING, SYS_mprotect, "mprotect", {0, HT_PAGE, PROT_READ | PROT_WRITE}},
+    {WRITING, SYS_set_robust_list, "set_robust_list", {0}},
+};
+
+static unsigned forbidden;
+static const char *reason;
+
+static long first_syscall(long number, long a, long b, long c, long d, long e, long f);
+static long (*next_syscall)(long, long, long, long, long, long, long) = first_syscall;
+
+static bool is_readable(uintptr_t start, size_t size)
+{
+    if (start == 0)
+        return false;
+    for (uintptr_t at = start & ~(uintptr_t)(HT_PAGE - 1); at < start + size; at += HT_PAGE) {
+        if (!ht_os_readable(at))
+            return false;
+    }
+    return true;
+}
+
+/* Which of ours it forbids, and the name of the first one. A filter that cannot be read is no
+ * filter for the kernel either. */
+static unsigned judge(unsigned long mode, const struct sock_fprog *filter, const char **ret_name)
+{
+    unsigned found = 0;
+    *ret_name = "openat";
+    if (mode == SECCOMP_MODE_STRICT)
+        return SAMPLING | WRITING;
+    if (mode != SECCOMP_MODE_FILTER || !is_readable((uintptr_t)filter, sizeof(*filter)) ||
+        !is_readable((uintptr_t)filter->filter, filter->len * sizeof(*filter->filter)))
+        return 0;
+    for (unsigned i = 0; i < HT_ARRAY_SIZE(calls); i++) {
+        const struct call *call = &calls[i];
+        if (ht_filter_lets(filter->filter, filter->len, call->number, call->arguments))
+            continue;
+        if (found == 0)
+            *ret_name = call->name;
+        found |= call->for_what | WRITING;
+    }
+    return found;
+}
+
+/* While it can still be said. */
+static void say(unsigned found, const char *name)
+{
+    const char *what = (found & SAMPLING) != 0 ? "nothing more is sampled, and no profile written"
+                                               : "no profile is written at the exit";
+    if (ht_exit_is_wanted())
+        ht_message_warn("a seccomp filter of the program ends it for %s: %s", name, what);
+    else
+        ht_message_tell("a seccomp filter of the program ends it for %s: %s", name, what);
+}
+
+unsigned ht_sandbox_enter(unsigned long mode, unsigned long filter, bool for_all_threads)
+{
+    const char *name;
+    if (!ht_fork_is_own_process()) /* the child of a vfork */
+        return 0;
+    unsigned found = judge(mode, (const struct sock_fprog *)filter, &name);
+    if (found == 0)
+        return 0;
+    __atomic_store_n(&reason, name, __ATOMIC_RELAXED);
+    /* The collector would be ended for its next system call. Without this, it goes on: a filter is
+     * that of the thread that installs it, and of those it makes. */
+    if (for_all_threads && ht_trigger_step_aside())
+        found |= STEPPED_ASIDE;
+    __atomic_fetch_or(&forbidden, found & (SAMPLING | WRITING), __ATOMIC_SEQ_CST);
+    if ((found & SAMPLING) != 0 && ht_sampler_set_interval(0) == 0)
+        ht_record_redraw();
+    say(found, name);
+    return found;
+}
+
+void ht_sandbox_entered(unsigned entered, bool done)
+{
+    if (entered != 0 && !done) {
+        /* Refused. Sampling stays off: it would have to begin with what was missed. */
+        __atomic_store_n(&forbidden, 0, __ATOMIC_SEQ_CST);
+        if ((entered & STEPPED_ASIDE) != 0)
+            ht_trigger_come_back();
+    }
+}
+
+bool ht_sandbox_is_closed(void)
+{
+    return __atomic_load_n(&forbidden, __ATOMIC_RELAXED) != 0;
+}
+
+const char *ht_sandbox_reason(void)
+{
+    return ht_sandbox_is_closed() ? __atomic_load_n(&reason, __ATOMIC_RELAXED) : NULL;
+}
+
+/* ---- syscall() ---- */
+
+void ht_sandbox_start(void)
+{
+    void *symbol = dlsym(RTLD_NEXT, "syscall");
+    HT_ASSERT(symbol != NULL);
+    memcpy(&next_syscall, &symbol, sizeof(symbol));
+}
+
+static long first_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    ht_sandbox_start();
+    return next_syscall(number, a, b, c, d, e, f);
+}
+
+__attribute__((noinline)) static long install(long operation, long flags, long filter)
+{
+    bool for_all = (flags & (SECCOMP_FILTER_FLAG_TSYNC)) != 0;
+    unsigned entered = 0;
+    if (operation == SECCOMP_SET_MODE_FILTER)
+        entered = ht_sandbox_enter(SECCOMP_MODE_FILTER, (unsigned long)filter, for_all);
+    else if (operation == SECCOMP_SET_MODE_STRICT)
+        entered = ht_sandbox_enter(SECCOMP_MODE_STRICT, 0, false);
+    long r = next_syscall(SYS_seccomp, operation, flags, filter, 0, 0, 0);
+    /* With TSYNC, a thread that cannot follow is a result above 0; with NEW_LISTENER, a
+     * descriptor is. */
+    ht_sandbox_entered(entered, r == 0 || (r > 0 && !for_all));
+    return r;
+}
+
+/* syscall(): libseccomp's way to install a filter. Whatever else comes here goes on with one jump,
+ * its arguments where they are: the C library too takes all six, given or not. */
+long ht_sandbox_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    return number == SYS_seccomp ? install(a, b, c) : next_syscall(number, a, b, c, d, e, f);
+}
