@@ -332,19 +332,21 @@ class Profile:
         found = []
         if [f.id for f in self.functions] != list(range(1, len(self.functions) + 1)):
             found.append('function ids are not 1..N in order')
-        # Two libraries may have functions of one name; one has each once.
-        mappings = {}
+        # Two libraries may have functions of one name, and one library too (static functions), but not in one place.
+        places = {}
         for l in self.locations:
             for id, _ in l.lines:
-                mappings.setdefault(id, set()).add(l.mapping_id)
-        seen = set()
+                places.setdefault(id, []).append((l.mapping_id, l.address))
+        seen = {}
         for f in self.functions:
             if not f.name:
                 found.append('function %d has no name' % f.id)
-            key = (f.name, f.system_name, f.filename, f.start_line, min(mappings.get(f.id, {0})))
-            if key in seen:
-                found.append('function %r is there twice' % (key,))
-            seen.add(key)
+            key = (f.name, f.system_name, f.filename, f.start_line)
+            place = places.get(f.id, [(0, 0)])
+            for first, last in seen.get(key, []):
+                if min(place) <= last and first <= max(place):
+                    found.append('function %r is there twice' % (key,))
+            seen.setdefault(key, []).append((min(place), max(place)))
             if OWN_NAMES.match(f.name):
                 found.append('a function of heaptap is in a stack: %s' % f.name)
         return found

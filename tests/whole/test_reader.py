@@ -114,7 +114,8 @@ BROKEN = {
     'location ids out of order': lambda b: b.locations.reverse(),
     'a location twice': lambda b: b.locations.append((4, 1, 0x1200, 2)),
     'function ids out of order': lambda b: b.functions.reverse(),
-    'a function twice': lambda b: b.functions.append((4, 'main', 'main')) or b.locations.append((4, 1, 0x1300, 4)),
+    'a function twice': lambda b: b.functions.append((4, 'main', 'main')) or b.locations.extend(
+        [(4, 1, 0x1050, 4), (5, 1, 0x1150, 4)]),
     'a nameless function': lambda b: b.functions.__setitem__(0, (1, '', 'main')),
     'a frame of heaptap': lambda b: b.functions.__setitem__(1, (2, 'ht_record_malloc', 'x')),
     'a hook as leaf': lambda b: b.functions.__setitem__(1, (2, 'calloc', 'calloc')),

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 
-from harness import Failed, PROGRAMS, ROOT, check_exact, find_program, main, program, test, truth
+from harness import Failed, Skip, PROGRAMS, ROOT, check_exact, find_program, main, program, test, truth
 from pprof_reader import add
 from redis import Redis
 
@@ -27,7 +27,6 @@ try:
 except ValueError as e:
     str(e)
 '''
-
 
 def compared(t, profile):
     """(stacks, mismatches) as the profile's comments say."""
@@ -160,6 +159,79 @@ def last_call(t):
     check_stacks(t, [profile], 1)
     names = next((s.names for s in profile.samples if 'site_never_returns' in s.names), ())
     t.equal(names[:4], ('site_never_returns', 'allocate_and_exit', 'ends_with_a_call', 'main'), 'the stack')
+
+
+JAVASCRIPT = '''
+const {Worker, isMainThread} = require("worker_threads");
+let kept = [];
+for (let i = 0; i < 30000; i++) {
+    kept.push(Buffer.allocUnsafeSlow(1000 + i % 5000));
+    if (kept.length > 2000)
+        kept = [];
+    JSON.parse(JSON.stringify({a: i, b: "x".repeat(i % 100)}));
+}
+console.log(kept.length, isMainThread);
+if (isMainThread)
+    new Worker(process.argv[1]).on("exit", code => console.log("exit", code));
+'''
+
+JAVA = '''
+import java.util.zip.Deflater;
+class Jit {
+    static int deep(int levels) { return levels == 0 ? 1 : deep(levels - 1) + 1; }
+    public static void main(String[] arguments) throws Exception {
+        long sum = 0;
+        Thread[] threads = new Thread[8];
+        for (int i = 0; i < 8; i++) {
+            threads[i] = new Thread(() -> {
+                for (int j = 0; j < 1000; j++)
+                    java.nio.ByteBuffer.allocateDirect(1000);
+            });
+            threads[i].start();
+        }
+        for (int i = 0; i < 5000; i++) {
+            Deflater deflater = new Deflater();
+            deflater.setInput(new byte[1000 + i % 100]);
+            deflater.finish();
+            sum += deflater.deflate(new byte[2000]) + deep(i % 50);
+            deflater.end();
+        }
+        for (Thread thread : threads)
+            thread.join();
+        System.out.println(sum);
+    }
+}
+'''
+
+
+@test
+def generated_code(t):
+    """node and java, whose own code has no unwind tables: they run as without us, and a stack that ends there says so."""
+    ran = 0
+    for name, file, text, function in (('node', 'jit.js', JAVASCRIPT, 'node::'),
+                                       ('java', 'Jit.java', JAVA, 'Java_java_util_zip_Deflater_init')):
+        path = find_program(name)
+        if not path or t.run([path, '--version'], status=None).status != 0:
+            t.note('no ' + name)
+            continue
+        ran += 1
+        with open(t.path(file), 'w') as source:
+            source.write(text)
+        plain = t.run([path, t.path(file)], timeout=120)
+        for interval in (64, 512 * 1024):
+            t.new_output('%s-%d' % (name, interval))
+            result = t.run_preloaded([path, t.path(file)], interval=interval, check_unwind=1, every='200ms', timeout=120)
+            t.equal((result.out, result.err), (plain.out, plain.err), name)
+            last = t.profiles()[-1]
+            stacks, mismatches = compared(t, last)
+            t.note('%s, interval %d: %d stacks, %d mismatches' % (name, interval, stacks, mismatches))
+            if interval == 64:
+                t.check(stacks > 1000, '%s: only %d stacks' % (name, stacks))
+                t.check(any(function in n for n in last.by_function()), '%s: no %s' % (name, function))
+                t.check(any(s.names[-1] == '[truncated]' for s in last.samples), name + ': no stack is marked as cut')
+            t.equal(mismatches, 0, 'mismatches in ' + name)
+    if not ran:
+        raise Skip('neither node nor java')
 
 
 if __name__ == '__main__':
