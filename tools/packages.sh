@@ -58,6 +58,13 @@ need_packages() {
     rm -f "$apt_log"
 }
 
+# What clang's sanitizers need lies in a package with its version in the name.
+need_clang_sanitizers() {
+    need_packages clang
+    [ -e "$(clang -print-runtime-dir)/libclang_rt.asan-x86_64.a" ] ||
+        need_packages "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
+}
+
 # go is taken as it is on the PATH; Debian's is installed only when there is none.
 need_go() {
     command -v go >/dev/null || need_packages golang-go

@@ -14,9 +14,21 @@
 #include "sys/os.h"
 
 #define BLOCKS 3000
-#define N_EACH 400  /* every one of the first: tables, rules, buffers */
-#define N_MAX  7000 /* then some of the stacks, and the profile's */
-#define N_STEP 31
+/* A fork with a sanitizer in it takes long. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FEW 5
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define FEW 5
+#endif
+#endif
+#ifndef FEW
+#define FEW 1
+#endif
+
+#define N_EACH (400 / FEW) /* every one of the first: tables, rules, buffers */
+#define N_MAX  7000        /* then some of the stacks, and the profile's */
+#define N_STEP (31 * FEW)
 
 __attribute__((noinline)) static void hook_malloc(uintptr_t block, size_t size)
 {
