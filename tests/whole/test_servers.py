@@ -10,7 +10,7 @@ import re
 import signal
 import time
 
-from harness import Failed, Skip, find_program, main, settings, test, wait_until
+from harness import COMMAND, Failed, Skip, find_program, main, settings, test, wait_until
 from redis import free_port
 
 SNAPSHOT = signal.SIGRTMIN + 3
@@ -150,10 +150,17 @@ def nginx(t):
 
 @test
 def nginx_and_the_default_signal(t):
-    """SIGUSR1 is nginx's own, although the library had it first."""
-    server, _ = drive_nginx(t, t.preload(interval='512K', at_exit=0), 'default')
-    server.stop()
+    """SIGUSR1 is nginx's own, although the library had it first; heaptap snapshot and heaptap doctor need none."""
+    server, _ = drive_nginx(t, t.preload(interval='4K', at_exit=0), 'default')
     t.equal(t.files(), [], 'profiles')
+    for pid in [server.pid] + children_of(server.pid)[:1]:
+        said = t.run([COMMAND, 'doctor', str(pid)]).text
+        t.check('USR1 is handled by the program, which keeps it' in said and 'all is well' in said, said)
+        said = t.run([COMMAND, 'snapshot', str(pid)]).text
+        t.check(said.startswith(t.output) and 'in use' in said, said)
+    server.reopen_logs()
+    server.stop()
+    t.profiles(2, program='nginx')
 
 
 # --- PostgreSQL ----------------------------------------------------------------------------------------
