@@ -77,7 +77,7 @@ static bool forget(void *block)
     if (HT_UNLIKELY(ht_early_owns(block)))
         return true;
     struct ht_live_block was;
-    if (ht_record_forget(block, &was))
+    if (ht_record_forget(block, &was) == HT_LIVE_REMOVED)
         ht_record_freed(&was);
     return false;
 }
@@ -150,17 +150,16 @@ HT_COLD static void *realloc_slow(void *block, size_t size)
     ht_interval_id interval = has_borrowed(size) ? ht_record_begin(size) : 0;
     struct ht_live_block was;
     /* Before the call: afterwards another thread may own the old address. */
-    bool known = block != NULL && ht_record_forget(block, &was);
+    enum ht_live_result known = block != NULL ? ht_record_forget(block, &was) : HT_LIVE_UNKNOWN;
     void *moved = HT_UNLIKELY(ht_early_owns(block)) ? realloc_early(block, size)
                                                     : ht_next.realloc(block, size);
-    if (known) {
-        /* realloc(p, 0) frees and returns NULL in glibc; any other NULL is a failure that freed
-         * nothing. */
-        if (moved == NULL && size != 0)
-            ht_record_restore(block, &was);
-        else
-            ht_record_freed(&was);
-    }
+    /* realloc(p, 0) frees and returns NULL in glibc; any other NULL is a failure that freed
+     * nothing. */
+    bool failed = moved == NULL && size != 0;
+    if (failed && (known == HT_LIVE_REMOVED || known == HT_LIVE_DEFERRED))
+        ht_record_restore(block, known == HT_LIVE_REMOVED ? &was : NULL);
+    else if (known == HT_LIVE_REMOVED)
+        ht_record_freed(&was);
     if (interval != 0 && moved != NULL)
         ht_record_block(moved, size, interval, &caller);
     return moved;

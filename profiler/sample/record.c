@@ -208,14 +208,14 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
     ht_record_resume(pause);
 }
 
-bool ht_record_forget(const void *block, struct ht_live_block *ret_block)
+enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)
 {
     struct ht_record_pause pause = ht_record_pause();
     enum ht_live_result result = ht_live_remove((uintptr_t)block, pause.busy != 0, ret_block);
-    if (result == HT_LIVE_DEFERRED)
+    if (result == HT_LIVE_MISSED)
         count_drop(HT_DROP_NESTED);
     ht_record_resume(pause);
-    return result == HT_LIVE_REMOVED;
+    return result;
 }
 
 void ht_record_freed(const struct ht_live_block *block)
@@ -228,9 +228,11 @@ void ht_record_restore(const void *block, const struct ht_live_block *was)
     struct ht_record_pause pause = ht_record_pause();
     /* In a signal handler that interrupted the table, insertion could wait for a lock of this very
      * thread. */
-    if (pause.busy != 0 || !ht_live_insert((uintptr_t)block, was)) {
-        ht_record_freed(was);
-        count_drop(pause.busy != 0 ? HT_DROP_NESTED : HT_DROP_LIVE_FULL);
+    bool can_be_put_back = was != NULL && pause.busy == 0;
+    if (!can_be_put_back || !ht_live_insert((uintptr_t)block, was)) {
+        if (was != NULL)
+            ht_record_freed(was);
+        count_drop(can_be_put_back ? HT_DROP_LIVE_FULL : HT_DROP_NESTED);
     }
     ht_record_resume(pause);
 }
