@@ -38,11 +38,17 @@ void ht_record_set_depth(unsigned depth)
 
 /* ---- the guard ---- */
 
+/* While a thread is busy its counter is parked, at every instruction: `busy` is set before the
+ * counter is parked, which then undoes whatever a signal handler made of it, and cleared before the
+ * counter is put back. The other way round, a handler that allocates in between would borrow, find
+ * the thread busy and park the counter for good: nothing this thread allocates would be sampled any
+ * more. */
 struct ht_record_pause ht_record_pause(void)
 {
     struct ht_thread *thread = &ht_thread;
     struct ht_record_pause pause = {thread->bytes_until_sample, thread->busy};
     thread->busy = 1;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     thread->bytes_until_sample = HT_HOT_PARKED;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     return pause;
@@ -52,8 +58,9 @@ void ht_record_resume(struct ht_record_pause pause)
 {
     struct ht_thread *thread = &ht_thread;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    thread->bytes_until_sample = pause.bytes_until_sample;
     thread->busy = pause.busy;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    thread->bytes_until_sample = pause.bytes_until_sample;
 }
 
 /* ---- the gap ---- */
@@ -249,9 +256,10 @@ void ht_record_unload_end(void)
 
 void ht_record_fork_child(void)
 {
+    ht_thread.busy = 0; /* first, as in ht_record_resume() */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     ht_thread.random = 0;
     ht_thread.bytes_until_sample = 0;
-    ht_thread.busy = 0;
     for (unsigned i = 0; i < BUFFERS; i++)
         __atomic_store_n(&buffers[i].taken, 0, __ATOMIC_RELAXED);
 }
