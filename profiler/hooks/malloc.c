@@ -137,17 +137,12 @@ static void *realloc_early(void *block, size_t size)
     return moved;
 }
 
-/* The subtraction has been made; after a borrow the counter stands above every gap, unless the size
- * was absurd itself. */
-static bool has_borrowed(size_t size)
-{
-    return ht_thread.bytes_until_sample > HT_HOT_PARKED || size > PTRDIFF_MAX;
-}
-
-HT_COLD static void *realloc_slow(void *block, size_t size)
+/* `borrowed` is what the subtraction said. The counter does not tell any more: a signal handler may
+ * have asked for a new gap since. */
+HT_COLD static void *realloc_slow(void *block, size_t size, bool borrowed)
 {
     struct ht_frame caller = HT_ARCH_CALLER_FRAME();
-    ht_interval_id interval = has_borrowed(size) ? ht_record_begin(size) : 0;
+    ht_interval_id interval = borrowed ? ht_record_begin(size) : 0;
     struct ht_live_block was;
     /* Before the call: afterwards another thread may own the old address. */
     enum ht_live_result known = block != NULL ? ht_record_forget(block, &was) : HT_LIVE_UNKNOWN;
@@ -169,7 +164,7 @@ void *realloc(void *block, size_t size)
 {
     bool borrowed = ht_hot_alloc(size);
     if (HT_UNLIKELY(borrowed | ht_hot_is_live(block)))
-        return realloc_slow(block, size);
+        return realloc_slow(block, size, borrowed);
     return ht_next.realloc(block, size);
 }
 
@@ -183,7 +178,7 @@ void *reallocarray(void *block, size_t count, size_t size)
         return ht_next.reallocarray(block, count, size); /* fails in its own way */
     bool borrowed = ht_hot_alloc(total);
     if (HT_UNLIKELY(borrowed | ht_hot_is_live(block)))
-        return realloc_slow(block, total);
+        return realloc_slow(block, total, borrowed);
     return ht_next.realloc(block, total);
 }
 

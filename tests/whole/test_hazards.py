@@ -137,9 +137,9 @@ def profiling_signal(t):
 
 @test
 def every_instruction(t):
-    """Allocation functions interrupted at each instruction, by a handler that allocates."""
+    """Allocation functions interrupted at each instruction, by a handler that allocates, or that asks for a new gap."""
     # The archive's own frames show in the handler's stacks, which has no libheaptap.so to tell them by.
-    for mode, forms in (('alloc', ['so']),):
+    for mode, forms in (('alloc', ['so']), ('redraw', ['so', 'a'])):
         for what, _, profiles in hazard(t, 'step', [mode], forms=forms):
             for profile in profiles:
                 held = profile.with_function('site_in_handler')
