@@ -77,7 +77,7 @@ static bool forget(void *block)
     if (HT_UNLIKELY(ht_early_owns(block)))
         return true;
     struct ht_live_block was;
-    if (ht_record_forget(block, &was))
+    if (ht_record_forget(block, &was) == HT_LIVE_REMOVED)
         ht_record_freed(&was);
     return false;
 }
@@ -137,30 +137,24 @@ static void *realloc_early(void *block, size_t size)
     return moved;
 }
 
-/* The subtraction has been made; after a borrow the counter stands above every gap, unless the size
- * was absurd itself. */
-static bool has_borrowed(size_t size)
-{
-    return ht_thread.bytes_until_sample > HT_HOT_PARKED || size > PTRDIFF_MAX;
-}
-
-HT_COLD static void *realloc_slow(void *block, size_t size)
+/* `borrowed` is what the subtraction said. The counter does not tell any more: a signal handler may
+ * have asked for a new gap since. */
+HT_COLD static void *realloc_slow(void *block, size_t size, bool borrowed)
 {
     struct ht_frame caller = HT_ARCH_CALLER_FRAME();
-    ht_interval_id interval = has_borrowed(size) ? ht_record_begin(size) : 0;
+    ht_interval_id interval = borrowed ? ht_record_begin(size) : 0;
     struct ht_live_block was;
     /* Before the call: afterwards another thread may own the old address. */
-    bool known = block != NULL && ht_record_forget(block, &was);
+    enum ht_live_result known = block != NULL ? ht_record_forget(block, &was) : HT_LIVE_UNKNOWN;
     void *moved = HT_UNLIKELY(ht_early_owns(block)) ? realloc_early(block, size)
                                                     : ht_next.realloc(block, size);
-    if (known) {
-        /* realloc(p, 0) frees and returns NULL in glibc; any other NULL is a failure that freed
-         * nothing. */
-        if (moved == NULL && size != 0)
-            ht_record_restore(block, &was);
-        else
-            ht_record_freed(&was);
-    }
+    /* realloc(p, 0) frees and returns NULL in glibc; any other NULL is a failure that freed
+     * nothing. */
+    bool failed = moved == NULL && size != 0;
+    if (failed && (known == HT_LIVE_REMOVED || known == HT_LIVE_DEFERRED))
+        ht_record_restore(block, known == HT_LIVE_REMOVED ? &was : NULL);
+    else if (known == HT_LIVE_REMOVED)
+        ht_record_freed(&was);
     if (interval != 0 && moved != NULL)
         ht_record_block(moved, size, interval, &caller);
     return moved;
@@ -170,7 +164,7 @@ void *realloc(void *block, size_t size)
 {
     bool borrowed = ht_hot_alloc(size);
     if (HT_UNLIKELY(borrowed | ht_hot_is_live(block)))
-        return realloc_slow(block, size);
+        return realloc_slow(block, size, borrowed);
     return ht_next.realloc(block, size);
 }
 
@@ -184,7 +178,7 @@ void *reallocarray(void *block, size_t count, size_t size)
         return ht_next.reallocarray(block, count, size); /* fails in its own way */
     bool borrowed = ht_hot_alloc(total);
     if (HT_UNLIKELY(borrowed | ht_hot_is_live(block)))
-        return realloc_slow(block, total);
+        return realloc_slow(block, total, borrowed);
     return ht_next.realloc(block, total);
 }
 

@@ -171,7 +171,7 @@ NEWS(DEFINE_NEW)
 static void forget(void *block)
 {
     struct ht_live_block was;
-    if (ht_record_forget(block, &was))
+    if (ht_record_forget(block, &was) == HT_LIVE_REMOVED)
         ht_record_freed(&was);
 }
 

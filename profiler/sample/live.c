@@ -240,7 +240,7 @@ enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_liv
     address = bare(address);
     struct stripe *stripe = stripe_of(address);
     if (!(nested ? take_nested(stripe) : take(stripe)))
-        return defer(stripe, address) ? HT_LIVE_DEFERRED : HT_LIVE_UNKNOWN;
+        return defer(stripe, address) ? HT_LIVE_DEFERRED : HT_LIVE_MISSED;
     bool found = take_out(stripe, address, ret_block);
     ht_lock_release(&stripe->lock);
     return found ? HT_LIVE_REMOVED : HT_LIVE_UNKNOWN;

@@ -31,6 +31,9 @@ enum ht_live_result {
     HT_LIVE_REMOVED, /* ret_block says what it was; the caller counts it as freed */
     HT_LIVE_DEFERRED, /* a signal handler interrupted the table, or a fork keeps it; it is removed and counted by
                          whoever comes next */
+    /* The same, but too many are left so: if it was sampled, it stays in use until its address is
+     * sampled again. The caller counts the drop. */
+    HT_LIVE_MISSED,
 };
 
 /* Forgets a block. Call it before the block is given back: afterwards another thread may own the

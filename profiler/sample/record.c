@@ -38,11 +38,17 @@ void ht_record_set_depth(unsigned depth)
 
 /* ---- the guard ---- */
 
+/* While a thread is busy its counter is parked, at every instruction: `busy` is set before the
+ * counter is parked, which then undoes whatever a signal handler made of it, and cleared before the
+ * counter is put back. The other way round, a handler that allocates in between would borrow, find
+ * the thread busy and park the counter for good: nothing this thread allocates would be sampled any
+ * more. */
 struct ht_record_pause ht_record_pause(void)
 {
     struct ht_thread *thread = &ht_thread;
     struct ht_record_pause pause = {thread->bytes_until_sample, thread->busy};
     thread->busy = 1;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     thread->bytes_until_sample = HT_HOT_PARKED;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     return pause;
@@ -52,8 +58,9 @@ void ht_record_resume(struct ht_record_pause pause)
 {
     struct ht_thread *thread = &ht_thread;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    thread->bytes_until_sample = pause.bytes_until_sample;
     thread->busy = pause.busy;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    thread->bytes_until_sample = pause.bytes_until_sample;
 }
 
 /* ---- the gap ---- */
@@ -208,14 +215,14 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
     ht_record_resume(pause);
 }
 
-bool ht_record_forget(const void *block, struct ht_live_block *ret_block)
+enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)
 {
     struct ht_record_pause pause = ht_record_pause();
     enum ht_live_result result = ht_live_remove((uintptr_t)block, pause.busy != 0, ret_block);
-    if (result == HT_LIVE_DEFERRED)
+    if (result == HT_LIVE_MISSED)
         count_drop(HT_DROP_NESTED);
     ht_record_resume(pause);
-    return result == HT_LIVE_REMOVED;
+    return result;
 }
 
 void ht_record_freed(const struct ht_live_block *block)
@@ -228,9 +235,11 @@ void ht_record_restore(const void *block, const struct ht_live_block *was)
     struct ht_record_pause pause = ht_record_pause();
     /* In a signal handler that interrupted the table, insertion could wait for a lock of this very
      * thread. */
-    if (pause.busy != 0 || !ht_live_insert((uintptr_t)block, was)) {
-        ht_record_freed(was);
-        count_drop(pause.busy != 0 ? HT_DROP_NESTED : HT_DROP_LIVE_FULL);
+    bool can_be_put_back = was != NULL && pause.busy == 0;
+    if (!can_be_put_back || !ht_live_insert((uintptr_t)block, was)) {
+        if (was != NULL)
+            ht_record_freed(was);
+        count_drop(can_be_put_back ? HT_DROP_LIVE_FULL : HT_DROP_NESTED);
     }
     ht_record_resume(pause);
 }
@@ -247,9 +256,10 @@ void ht_record_unload_end(void)
 
 void ht_record_fork_child(void)
 {
+    ht_thread.busy = 0; /* first, as in ht_record_resume() */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     ht_thread.random = 0;
     ht_thread.bytes_until_sample = 0;
-    ht_thread.busy = 0;
     for (unsigned i = 0; i < BUFFERS; i++)
         __atomic_store_n(&buffers[i].taken, 0, __ATOMIC_RELAXED);
 }

@@ -139,8 +139,12 @@ static inline bool step_by_rule(struct position *at, struct span *span, struct h
     return true;
 }
 
+/* Below the stack pointer, and left alone by the kernel when it lays a signal frame. */
+#define RED_ZONE 128
+
 /* From the kernel's signal frame to what it interrupted, on whatever stack that was. The offsets
- * are those of the ucontext it lays at sp. */
+ * are those of the ucontext it lays at sp. What was interrupted may have popped rbp already, while
+ * compilers' rules for the last instructions of a function still name the slot where it was. */
 static bool step_over_signal(struct position *at, struct span *span)
 {
     enum { RBP = 120, RSP = 160, RIP = 168 };
@@ -153,6 +157,8 @@ static bool step_over_signal(struct position *at, struct span *span)
     if (!ht_os_readable(sp))
         return false;
     *span = span_of(sp);
+    if (ht_os_readable(sp - RED_ZONE))
+        span->low = sp - RED_ZONE;
     return true;
 }
 

@@ -140,6 +140,31 @@ TEST(live_free_in_a_handler_is_deferred_and_counted)
     CHECK_EQ(out.size, 777);
 }
 
+TEST(live_says_when_no_more_can_be_deferred)
+{
+    struct ht_live_block in = {4096, a_site(), 1}, out;
+    const uintptr_t first = 0x710000,
+                    count = 64 * 8 + 1; /* one more than all stripes have room for */
+    uint64_t before = ht_live_count();
+    unsigned deferred = 0, missed = 0;
+    for (uintptr_t i = 0; i < count; i++)
+        CHECK(ht_live_insert(first + i * 16, &in));
+    ht_live_fork_prepare();
+    for (uintptr_t i = 0; i < count; i++) {
+        enum ht_live_result result = ht_live_remove(first + i * 16, true, &out);
+        deferred += result == HT_LIVE_DEFERRED;
+        missed += result == HT_LIVE_MISSED;
+    }
+    ht_live_fork_parent();
+    CHECK(missed > 0);
+    CHECK_EQ(deferred + missed, count);
+    unsigned stayed = 0;
+    for (uintptr_t i = 0; i < count; i++)
+        stayed += ht_live_remove(first + i * 16, false, &out) == HT_LIVE_REMOVED;
+    CHECK_EQ(stayed, missed);
+    CHECK_EQ(ht_live_count(), before);
+}
+
 #define THREADS 4
 
 static void *churn(void *argument)

@@ -45,7 +45,7 @@ __attribute__((noinline)) static void hook_malloc(uintptr_t block, size_t size)
 static void hook_free(uintptr_t block)
 {
     struct ht_live_block was;
-    if (ht_hot_is_live((void *)block) && ht_record_forget((void *)block, &was))
+    if (ht_hot_is_live((void *)block) && ht_record_forget((void *)block, &was) == HT_LIVE_REMOVED)
         ht_record_freed(&was);
 }
 

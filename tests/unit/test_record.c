@@ -42,7 +42,7 @@ __attribute__((noinline)) static void hook_malloc(uintptr_t block, size_t size)
 static void hook_free(uintptr_t block)
 {
     struct ht_live_block was;
-    if (ht_hot_is_live((void *)block) && ht_record_forget((void *)block, &was))
+    if (ht_hot_is_live((void *)block) && ht_record_forget((void *)block, &was) == HT_LIVE_REMOVED)
         ht_record_freed(&was);
 }
 
@@ -144,13 +144,41 @@ TEST(record_failed_realloc_is_as_if_it_had_not_been)
     struct sums before = all();
     hook_malloc(0x30000, 777);
     struct ht_live_block was;
-    CHECK(ht_record_forget((void *)0x30000, &was));
+    CHECK_EQ(ht_record_forget((void *)0x30000, &was), HT_LIVE_REMOVED);
     CHECK_EQ(was.size, 777);
     ht_record_restore((void *)0x30000, &was);
     struct sums after = all();
     CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 777);
     hook_free(0x30000);
     after = all();
+    CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 0);
+}
+
+/* As in a handler that interrupted the table. */
+TEST(record_free_in_a_handler_is_no_drop)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    struct sums before = all();
+    uint64_t drops = ht_record_counts().drops[HT_DROP_NESTED];
+    struct ht_live_block was;
+    hook_malloc(0x40000, 100);
+    hook_malloc(0x50000, 100);
+    struct ht_record_pause pause = ht_record_pause();
+    ht_live_fork_prepare();
+    hook_free(0x40000);
+    CHECK_EQ(ht_record_counts().drops[HT_DROP_NESTED], drops);
+    CHECK_EQ(ht_record_forget((void *)0x50000, &was), HT_LIVE_DEFERRED);
+    ht_record_restore((void *)0x50000, NULL); /* a realloc that failed: this one is lost */
+    CHECK_EQ(ht_record_counts().drops[HT_DROP_NESTED], drops + 1);
+    ht_live_fork_parent();
+    ht_record_resume(pause);
+    hook_malloc(0x40000, 5); /* again, before anybody looked */
+    hook_free(0x40000);
+    hook_free(0x50000);
+    struct sums after = all();
+    CHECK_EQ(after.alloc_objects - before.alloc_objects, 3);
+    CHECK_EQ(after.inuse_objects - before.inuse_objects, 0);
     CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 0);
 }
 
