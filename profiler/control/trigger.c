@@ -178,11 +178,8 @@ static void start_listening(void)
     name_thread();
 }
 
-static void *collect(void *argument)
+static void *collect(void *threads)
 {
-    uint32_t *threads = argument;
-    if (threads != NULL)
-        __atomic_fetch_sub(threads, 1, __ATOMIC_SEQ_CST);
     ht_record_pause(); /* for ever: what libc allocates for this thread is not the program's */
     bool is_private = leave_descriptors();
     ht_dump_set_private(is_private);
@@ -209,8 +206,8 @@ static void *collect(void *argument)
     }
     __atomic_store_n(&collector_tid, 0, __ATOMIC_SEQ_CST);
     if (threads != NULL)
-        __atomic_fetch_add(threads, 1, __ATOMIC_SEQ_CST);
-    return NULL;
+        __atomic_fetch_add((uint32_t *)threads, 1, __ATOMIC_SEQ_CST);
+    return NULL; /* who joins it is in the count */
 }
 
 static void make_collector(void)
@@ -234,6 +231,9 @@ static void make_collector(void)
         pthread_attr_setstacksize(&attributes, size);
         r = pthread_create(&collector, &attributes, collect, threads);
     }
+    /* Not left to the collector: this thread may be the last one, and end before it runs. */
+    if (r == 0 && threads != NULL)
+        __atomic_fetch_sub(threads, 1, __ATOMIC_SEQ_CST);
     ht_os_restore_signals(&signals);
     pthread_attr_destroy(&attributes);
     ht_record_resume(pause);

@@ -48,6 +48,22 @@ static void *fork_and_return(void *unused)
     exit(0);
 }
 
+/* In each the collector has just been made when the last thread ends. */
+static void *fork_again_and_again(void *unused)
+{
+    for (int i = 0; i < 300; i++) {
+        int status = -1;
+        pid_t pid = fork();
+        if (pid == 0) {
+            free(again(malloc(100)));
+            return unused;
+        }
+        if (waitpid(pid, &status, 0) != pid || status != 0)
+            die("child %d ended with %#x", i, (unsigned)status);
+    }
+    exit(0);
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -112,6 +128,10 @@ static void end(const char *how)
     }
     if (strcmp(how, "last_thread") == 0 || strcmp(how, "last_thread_of_child") == 0) {
         start_thread(how[11] == 0 ? outlive_main : fork_and_return);
+        pthread_exit(NULL);
+    }
+    if (strcmp(how, "last_threads_of_children") == 0) {
+        start_thread(fork_again_and_again);
         pthread_exit(NULL);
     }
     if (strcmp(how, "handler__exit") == 0) {

@@ -281,6 +281,8 @@ def last_thread(t):
         t.run_preloaded([program('exits'), how], timeout=20)
         t.profiles(count)
         t.run_preloaded([program('exits'), how], timeout=20, interval='512K')
+    for interval in (1, '512K'):
+        t.run_preloaded([program('exits'), 'last_threads_of_children'], timeout=40, interval=interval, at_exit=0)
 
 
 @test
