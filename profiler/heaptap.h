@@ -14,8 +14,8 @@
  *         log("no heap profile: %s", strerror(-r));
  *
  * Functions return 0, or a negative errno value; they leave errno alone. Any thread may call them,
- * but not a signal handler, and not the child of vfork. They keep no pointer that they are
- * given. */
+ * but not a signal handler, and not the child of vfork. They keep no pointer that they are given.
+ * -EEXIST: the process has another copy of heaptap, which is in front of this one. */
 #ifndef HEAPTAP_H
 #define HEAPTAP_H
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "control/copies.h"
 #include "control/dump.h"
 #include "control/sandbox.h"
 #include "sample/live.h"
@@ -22,10 +23,18 @@ HT_EXPORT const char *heaptap_version(void)
     return HT_VERSION;
 }
 
+/* A copy that is not in front does nothing. */
+static int check_alone(void)
+{
+    return ht_copies_in_front() != NULL ? -EEXIST : 0;
+}
+
 /* This thread notices at once, others at their next sample. */
 static int set_interval(uint64_t bytes)
 {
-    int r = ht_sampler_set_interval(bytes);
+    int r = check_alone();
+    if (r == 0)
+        r = ht_sampler_set_interval(bytes);
     if (r == 0)
         ht_record_redraw();
     return r;
@@ -54,6 +63,9 @@ HT_EXPORT int heaptap_set_interval(uint64_t bytes)
 
 HT_EXPORT int heaptap_snapshot(const char *path)
 {
+    int r = check_alone();
+    if (r < 0)
+        return r;
     if (path != NULL && path[0] == 0)
         return -ENOENT;
     if (ht_sandbox_is_closed())
@@ -63,7 +75,8 @@ HT_EXPORT int heaptap_snapshot(const char *path)
 
 HT_EXPORT int heaptap_snapshot_fd(int fd)
 {
-    return ht_dump_to_fd(fd);
+    int r = check_alone();
+    return r < 0 ? r : ht_dump_to_fd(fd);
 }
 
 HT_EXPORT int heaptap_statistics_sized(struct heaptap_statistics *statistics, uint64_t size)

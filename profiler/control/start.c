@@ -4,12 +4,12 @@
  * and before the C library has set `environ`. Then, in our constructor, all that needs the loader:
  * the allocator underneath, libunwind, fork handlers, the signal, the collector. What is sampled
  * before that has a stack of one frame. */
-#include <dlfcn.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "control/alone.h"
 #include "control/config.h"
+#include "control/copies.h"
 #include "control/dump.h"
 #include "control/exit.h"
 #include "control/fork.h"
@@ -113,12 +113,12 @@ static void leave_children_alone(void)
 
 /* ---- the constructor ---- */
 
-/* Another copy of us that stands in front (linked and preloaded): it has the hooks, this one only
- * passes calls on. */
-static bool is_second_copy(void)
+/* It has no descriptors, signals, threads or files; its functions say -EEXIST. */
+static void stand_back(const char *first)
 {
-    const void *first = dlsym(RTLD_DEFAULT, "heaptap_anchor");
-    return first != NULL && first != heaptap_anchor;
+    ht_sampler_set_interval(0);
+    ht_message_tell("another copy of heaptap, in %s, is in front: this one samples nothing",
+                    first[0] != 0 ? first : "the program");
 }
 
 /* Why there are no stacks; NULL: there are. */
@@ -137,8 +137,9 @@ __attribute__((constructor)) static void start(void)
     struct ht_record_pause pause = ht_record_pause();
     ht_next_resolve();
     settle();
-    if (is_second_copy()) {
-        ht_sampler_set_interval(0);
+    ht_copies_start();
+    if (ht_copies_in_front() != NULL) {
+        stand_back(ht_copies_in_front());
     } else {
         ht_status_start(&config, start_unwinding());
         ht_dump_start(&config);

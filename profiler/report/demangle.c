@@ -4,6 +4,8 @@
 #include <setjmp.h>
 #include <string.h>
 
+#include "report/letters.h"
+
 #include "sys/poison.h"
 
 /* The full form may be far longer than the name, by substitutions even exponentially: at this point
@@ -82,8 +84,8 @@ static bool ends_with(const struct shortened *name, const char *suffix)
 
 static bool is_identifier(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '$';
+    unsigned classes = _sch_istable[(unsigned char)c];
+    return (classes & (HT_LETTER_IDENTIFIER | HT_LETTER_DIGIT)) != 0 || c == '$';
 }
 
 /* The length of "operator" with its symbol, if the text at `at` is that and the symbol has brackets

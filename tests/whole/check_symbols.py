@@ -97,6 +97,15 @@ def linking(t):
 
 
 @test
+def licences(t):
+    """Of libiberty only the demanglers are in it: the rest comes without their exception to the LGPL."""
+    local = {line.split()[-1] for line in output('nm', SO).splitlines()}
+    t.check('rust_demangle_callback' in local, 'no symbols in %s' % SO)
+    t.equal(sorted(n for n in local if n.startswith(('_sch_to', 'xmalloc', 'xrealloc', 'xstrdup', 'dlang_'))), [],
+            'of libiberty')
+
+
+@test
 def size(t):
     """The library is small."""
     kib = os.path.getsize(SO) // 1024

@@ -11,6 +11,7 @@ import collections
 import gzip
 import re
 import sys
+import zlib
 
 SAMPLE_TYPES = [('alloc_objects', 'count'), ('alloc_space', 'bytes'),
                 ('inuse_objects', 'count'), ('inuse_space', 'bytes')]
@@ -51,6 +52,8 @@ def varint(data, at):
         at += 1
         result |= (byte & 0x7f) << shift
         if byte < 0x80:
+            if result >> 64:
+                raise Malformed('a varint of more than 64 bits')
             return result, at
         shift += 7
         if shift > 63:
@@ -73,6 +76,8 @@ def fields(data):
             at += size
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
+            if at + size > len(data):
+                raise Malformed('field %d runs over the end' % number)
             value = int.from_bytes(data[at:at + size], 'little')
             at += size
         else:
@@ -97,6 +102,8 @@ def numbers(wire, value):
     """A repeated number field, packed or not."""
     if wire == 0:
         return [value]
+    if wire != 2:
+        raise Malformed('numbers of wire type %d' % wire)
     result, at = [], 0
     while at < len(value):
         number, at = varint(value, at)
@@ -104,12 +111,25 @@ def numbers(wire, value):
     return result
 
 
+def number_of(wire, value):
+    if wire != 0:
+        raise Malformed('a number of wire type %d' % wire)
+    return value
+
+
+def bytes_of(wire, value):
+    """A string or a message."""
+    if wire != 2:
+        raise Malformed('a message of wire type %d' % wire)
+    return value
+
+
 def scalars(data, count):
     """The fields 1..count of a message that has only single numbers, 0 where one is missing."""
     result = [0] * (count + 1)
-    for number, _, value in fields(data):
+    for number, wire, value in fields(data):
         if number <= count:
-            result[number] = value
+            result[number] = number_of(wire, value)
     return result
 
 
@@ -133,9 +153,9 @@ class Location:
     def __init__(self, data):
         _, self.id, self.mapping_id, self.address = scalars(data, 3)
         self.lines = []  # (function id, line), innermost first
-        for number, _, value in fields(data):
+        for number, wire, value in fields(data):
             if number == 4:
-                line = scalars(value, 2)
+                line = scalars(bytes_of(wire, value), 2)
                 self.lines.append((line[1], line[2]))
         self.names = ()     # filled in by Profile
         self.mapping = None
@@ -150,7 +170,7 @@ class Sample:
             elif number == 2:
                 values += [signed(v) for v in numbers(wire, value)]
             elif number == 3:
-                _, key, text, num, unit = scalars(value, 4)
+                _, key, text, num, unit = scalars(bytes_of(wire, value), 4)
                 self.labels.append((strings[key], strings[text], signed(num), strings[unit]))
         self.raw_values = values
         self.values = Values(*values) if len(values) == 4 else ZERO
@@ -167,7 +187,7 @@ class Profile:
         for number, wire, value in fields(data):
             raw[number].append((wire, value))
         self.size_bytes = len(data)
-        self.strings = [value.decode('utf-8') for _, value in raw[6]]
+        self.strings = [bytes_of(*field).decode('utf-8') for field in raw[6]]
         if not self.strings:
             raise Malformed('no string table')
         try:
@@ -180,21 +200,24 @@ class Profile:
         strings = self.strings
 
         def one(number):
-            return raw[number][-1][1] if raw[number] else 0
+            return number_of(*raw[number][-1]) if raw[number] else 0
+
+        def messages(number):
+            return [bytes_of(*field) for field in raw[number]]
 
         def value_type(data):
             _, kind, unit = scalars(data, 2)
             return strings[kind], strings[unit]
 
         self.twice = [n for n in (7, 8, 9, 10, 11, 12, 14) if len(raw[n]) > 1]
-        self.sample_types = [value_type(v) for _, v in raw[1]]
-        self.samples = [Sample(v, strings) for _, v in raw[2]]
-        self.mappings = [Mapping(v, strings) for _, v in raw[3]]
-        self.locations = [Location(v) for _, v in raw[4]]
-        self.functions = [Function(v, strings) for _, v in raw[5]]
+        self.sample_types = [value_type(v) for v in messages(1)]
+        self.samples = [Sample(v, strings) for v in messages(2)]
+        self.mappings = [Mapping(v, strings) for v in messages(3)]
+        self.locations = [Location(v) for v in messages(4)]
+        self.functions = [Function(v, strings) for v in messages(5)]
         self.drop_frames, self.keep_frames = strings[one(7)], strings[one(8)]
         self.time_nanos, self.duration_nanos = signed(one(9)), signed(one(10))
-        self.period_type = value_type(raw[11][-1][1]) if raw[11] else None
+        self.period_type = value_type(messages(11)[-1]) if raw[11] else None
         self.period = signed(one(12))
         self.comments = [strings[n] for wire, v in raw[13] for n in numbers(wire, v)]
         self.default_type = strings[one(14)]
@@ -298,7 +321,7 @@ class Profile:
         try:
             if not re.compile(self.drop_frames).fullmatch('malloc'):
                 found.append('drop_frames does not drop malloc')
-        except re.error as e:
+        except (re.error, OverflowError, RecursionError) as e:
             found.append('drop_frames: %s' % e)
         return found
 
@@ -432,7 +455,7 @@ def parse(compressed):
         raise Malformed('not gzip')
     try:
         data = gzip.decompress(compressed)
-    except (EOFError, OSError) as e:
+    except (EOFError, OSError, zlib.error) as e:
         raise Malformed('gzip: %s' % e) from None
     try:
         return Profile(data)

@@ -5,6 +5,7 @@ runs preloaded and linked, at intervals 1, 4 KiB and 512 KiB, and prints and end
 tests/README.md has the table: hazard, program, promise."""
 import os
 import re
+import shutil
 import signal
 
 import pprof_reader
@@ -381,6 +382,34 @@ def opened_late(t):
             result = t.run([path, 'open', how, SO], env)
             t.equal(result.text, 'closed: 0\nend\n', '%s, %s' % (what, how))
             t.profiles(1)
+
+
+@test
+def two_copies(t):
+    """A second copy of heaptap, opened, preloaded or linked: one profiles, the other says so and does nothing."""
+    copy = t.path('libheaptap-copy.so')
+    shutil.copy(SO, copy)
+    wanted = 'another copy is in front\nclosed: 0\nend\n'
+    for how in ('local', 'global'):
+        for form, env in (('', t.preload), ('_so', t.linked), ('_a', t.linked)):
+            what = 'loader%s, %s' % (form, how)
+            t.new_output('opened' + form)
+            result = t.run([program('loader' + form), 'open', how, copy], env(verbose=1))
+            t.equal(result.text, wanted, what)
+            t.equal(result.err.count(b'this one samples nothing'), 1, '%s: %r' % (what, result.err))
+            t.equal(len(t.files()), 1, what + ': profiles')
+            profile = pprof_reader.load(t.files()[0])
+            # The second copy looks for the next allocator, and dlsym() allocates: that is no frame of the first.
+            t.equal([c for c in profile.complaints() if 'ht_next_resolve' not in c], [], what)
+            # Four rounds of 1,000 blocks, and one block of 1,000 bytes.
+            t.equal(tuple(profile.as_leaf('site')), (4001, 4 * 500500 + 1000, 0, 0), what)
+    for what, path, library in (('linked and preloaded', program('sites_a'), SO), ('preloaded twice', program('sites'), copy)):
+        t.new_output(what.replace(' ', '-'))
+        env = t.preload(*([copy] if library == copy else []), verbose=1)
+        result = t.run([path, '100000', 'keep'], env)
+        t.equal(result.err.count(b'this one samples nothing'), 1, '%s: %r' % (what, result.err))
+        t.equal(result.err.count(b'sampling every'), 1, '%s: %r' % (what, result.err))
+        check_exact(t, t.only_profile(), truth(result.text), what + ': ')
 
 
 @test

@@ -2,11 +2,18 @@
 """The reader itself: a good profile pleases it, and a profile that breaks a rule does not.
 
 The profiles are put together here, byte by byte, so that each rule is seen to fail without a library that
-breaks it."""
+breaks it. Then real profiles are damaged at random: TEST_SEED=7 repeats a run, TEST_ROUNDS=100000 makes it longer."""
 import gzip
+import os
+import random
+import time
 
 import pprof_reader
-from harness import main, test
+from harness import main, program, test
+
+SEED = int(os.environ.get('TEST_SEED') or random.SystemRandom().randrange(1 << 32))
+ROUNDS = int(os.environ.get('TEST_ROUNDS', '2000'))
+SECONDS_MAX = 10  # for one profile, of a few kilobytes
 
 
 def varint(value):
@@ -191,6 +198,65 @@ def damaged_files(t):
             t.complain('not refused: ' + what)
         except pprof_reader.Malformed:
             pass
+
+
+def damaged(rng, data):
+    """The same bytes, with up to four things wrong."""
+    data = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = rng.randrange(len(data) + 1)
+        length = min(rng.choice((1, 1, 2, 8, 100)), len(data) - at)
+        other = rng.randrange(len(data) + 1)
+        how = rng.randrange(6)
+        if how == 0:
+            data[at:at + length] = rng.randbytes(length)
+        elif how == 1:
+            del data[at:at + length]
+        elif how == 2:
+            data[at:at] = data[other:other + length]
+        elif how == 3 and length:
+            data[at] ^= 1 << rng.randrange(8)
+        elif how == 4:
+            data[at:at] = rng.choice((b'\xff' * 9 + b'\x01', b'\x80' * 12, b'\0', b'\x7f', b'((((', b'\xc3\x28'))
+        elif rng.random() < 0.1:
+            del data[at:]
+    return bytes(data)
+
+
+def check_damaged(t, compressed, what):
+    """Whatever it holds: it is refused as Malformed, or judged."""
+    begin = time.monotonic()
+    verdict = 'refused'
+    try:
+        profile = pprof_reader.parse(compressed)
+        verdict = 'judged' if profile.complaints(period=512, program='prog', limits=True) else 'good'
+        profile.by_function(), profile.total(), profile.names(), profile.comment('samples taken')
+    except pprof_reader.Malformed:
+        pass
+    except Exception as e:
+        t.complain('%s: %s: %s' % (what, type(e).__name__, e))
+    t.check(time.monotonic() - begin < SECONDS_MAX, what + ' takes for ever')
+    return verdict
+
+
+@test
+def random_damage(t):
+    """Real profiles and ours with random damage are refused or judged: no other exception, no end of time."""
+    t.run_preloaded([program('sites'), '100000', 'keep'])
+    with open(t.files()[0], 'rb') as file:
+        real = gzip.decompress(file.read())
+    verdicts = {}
+    for i in range(ROUNDS):
+        rng = random.Random(SEED + i)
+        whole = real if rng.random() < 0.25 else Builder().bytes()
+        if rng.random() < 0.1:
+            data = damaged(rng, gzip.compress(whole, 1))
+        else:
+            data = gzip.compress(damaged(rng, whole), 1)
+        verdict = check_damaged(t, data, 'TEST_SEED=%d' % (SEED + i))
+        verdicts[verdict] = verdicts.get(verdict, 0) + 1
+    t.note('seed %d: %s' % (SEED, ', '.join('%d %s' % (n, v) for v, n in sorted(verdicts.items()))))
+    t.check(ROUNDS < 100 or len(verdicts) > 1, 'nothing but %r' % verdicts)
 
 
 if __name__ == '__main__':
