@@ -133,6 +133,10 @@ static void to_paths(const char *directory)
         die("no link");
     tell("path.device", heaptap_snapshot(in(directory, "null")));
     tell("path.fifo", heaptap_snapshot(in(directory, "fifo")));
+    char target[16];
+    tell("path.link", (int)readlink(in(directory, "null"), target, sizeof(target)));
+    unlink(in(directory, "null"));
+    unlink(in(directory, "fifo"));
     tell("path.next_name", heaptap_snapshot(NULL));
 }
 
