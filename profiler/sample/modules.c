@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sample/stacks.h"
+#include "sample/unwind_rules.h"
 #include "sys/arena.h"
 #include "sys/os.h"
 
@@ -112,8 +113,8 @@ static struct ht_module *new_module(const struct dl_find_object *found)
     struct ht_module *module = spare;
     spare = NULL;
     if (module == NULL || spare_size < size) {
-        spare_size = size;
-        module = ht_arena_alloc(size);
+        spare_size = ht_round_up(size, 256); /* so that the next one fits, too */
+        module = ht_arena_alloc(spare_size);
     }
     if (module == NULL)
         return NULL;
@@ -131,12 +132,25 @@ static struct ht_module *new_module(const struct dl_find_object *found)
 
 /* ---- coming and going ---- */
 
-static bool is_same_file(const struct ht_module *a, const struct ht_module *b)
+static bool has_same_contents(const struct ht_module *a, const struct ht_module *b)
 {
     return a->end - a->start == b->end - b->start && a->segment_count == b->segment_count &&
            memcmp(a->segments, b->segments, sizeof(a->segments)) == 0 &&
            a->build_id_size == b->build_id_size &&
-           memcmp(a->build_id, b->build_id, a->build_id_size) == 0 && strcmp(a->path, b->path) == 0;
+           memcmp(a->build_id, b->build_id, a->build_id_size) == 0;
+}
+
+static bool is_same_file(const struct ht_module *a, const struct ht_module *b)
+{
+    return has_same_contents(a, b) && strcmp(a->path, b->path) == 0;
+}
+
+/* Whether what the loader calls the same is. A path may be relative, and the directory another one
+ * by now: the build id goes before it. */
+static bool is_still(const struct ht_module *was, const struct ht_module *now)
+{
+    return has_same_contents(was, now) &&
+           (was->build_id_size != 0 || strcmp(was->path, now->path) == 0);
 }
 
 static struct ht_module *find_gone(const struct ht_module *like)
@@ -167,12 +181,52 @@ static void move_away(struct ht_module *module)
     __atomic_store_n(&module->moved_by, by, __ATOMIC_RELEASE);
 }
 
+/* What seems to be loaded still may be another library by now, which the next note will find out. */
 void ht_modules_settle(void)
 {
     for (struct ht_module *module = newest; module != NULL; module = module->older) {
+        module->is_certain = false;
         if (module->moved_by == 0 && !is_loaded(module))
             move_away(module);
     }
+}
+
+/* While something is being unloaded, a library may go, and another one get its address, its size and
+ * even the loader's block of memory for it, and be sampled, before we are told: then only the file
+ * itself tells them apart. The module that is noted cannot go meanwhile: it is on a stack. */
+static bool is_certain(const struct ht_module *module)
+{
+    return module->is_certain && ht_rules_hidden() == 0;
+}
+
+/* The one that the loader calls so. `ret_replaced`: others were where it is. */
+static struct ht_module *find_loaded(const struct dl_find_object *found, bool *ret_replaced)
+{
+    *ret_replaced = false;
+    struct ht_module *module = newest;
+    for (; module != NULL; module = module->older) {
+        if (module->moved_by != 0)
+            continue;
+        if (is_same(module, found))
+            break;
+        *ret_replaced |= module->start < (uintptr_t)found->dlfo_map_end &&
+                         (uintptr_t)found->dlfo_map_start < module->end;
+    }
+    return module;
+}
+
+/* The known module of this description, which is added if there is none. */
+static struct ht_module *know(struct ht_module *module)
+{
+    struct ht_module *back = find_gone(module);
+    if (back != NULL) {
+        come_back(back, module);
+        spare = module;
+        return back;
+    }
+    module->older = newest;
+    __atomic_store_n(&newest, module, __ATOMIC_RELEASE);
+    return module;
 }
 
 bool ht_modules_note(uintptr_t pc)
@@ -181,33 +235,27 @@ bool ht_modules_note(uintptr_t pc)
         *last; /* loaded when it was noted; gone ones are told by moved_by */
     struct dl_find_object found;
     if (_dl_find_object((void *)pc, &found) != 0 ||
-        (last != NULL && last->moved_by == 0 && is_same(last, &found)))
+        (last != NULL && last->moved_by == 0 && is_certain(last) && is_same(last, &found)))
         return false;
-    bool replaced = false;
-    for (struct ht_module *module = newest; module != NULL; module = module->older) {
-        if (module->moved_by != 0)
-            continue;
-        if (is_same(module, &found)) {
-            last = module;
-            return false;
-        }
-        replaced |= module->start < (uintptr_t)found.dlfo_map_end &&
-                    (uintptr_t)found.dlfo_map_start < module->end;
-    }
-    if (replaced)
+    bool replaced;
+    struct ht_module *known = find_loaded(&found, &replaced);
+    if (known == NULL && replaced)
         ht_modules_settle();
-    struct ht_module *module = new_module(&found);
-    if (module == NULL)
-        return replaced;
-    struct ht_module *back = find_gone(module);
-    if (back != NULL) {
-        come_back(back, module);
-        spare = module;
-        module = back;
-    } else {
-        module->older = newest;
-        __atomic_store_n(&newest, module, __ATOMIC_RELEASE);
+    if (known == NULL || !is_certain(known)) {
+        struct ht_module *module = new_module(&found);
+        if (module == NULL)
+            return replaced;
+        if (known == NULL) {
+            known = know(module);
+        } else if (is_still(known, module)) {
+            spare = module;
+        } else {
+            move_away(known);
+            known = know(module);
+            replaced = true;
+        }
+        known->is_certain = ht_rules_hidden() == 0;
     }
-    last = module;
+    last = known;
     return replaced;
 }

@@ -18,11 +18,12 @@
 
 struct ht_module {
     struct ht_module *older;
-    uintptr_t start, end;    /* where it was loaded, as the loader told */
-    uintptr_t base;          /* address in memory - address in the file's headers */
-    const void *link_map;    /* the loader's name for it, and where its unwind table is: */
-    const void *frame_table; /* together they tell it from what comes after it */
+    uintptr_t start, end; /* where it was loaded, as the loader told */
+    uintptr_t base;       /* address in memory - address in the file's headers */
+    const void *link_map; /* the loader's name for it, and where its unwind table is: they tell */
+    const void *frame_table; /* it from most of what may come after it; see is_certain */
     uintptr_t moved_by;      /* what was added to its addresses; 0: it is still loaded */
+    bool is_certain;         /* nothing was unloaded since it was looked at */
     unsigned segment_count;  /* executable ones */
     struct {
         uint64_t vaddr, offset, size;

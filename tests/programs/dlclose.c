@@ -1,10 +1,12 @@
 /* dlclose.c: `dlclose A.so B.so ROUNDS` loads one library, lets it allocate, closes it, loads the
- * other one at the same address, and so on. */
+ * other one at the same address, and so on. With after_dlclose.c, the second comes and goes before
+ * the first one's dlclose() has returned. */
 #include "truth.h"
 
 #include <dlfcn.h>
 
 static struct truth truth[2];
+static const char *paths[2];
 static void *first_address;
 static unsigned same_address;
 
@@ -15,9 +17,9 @@ NOINLINE static void *site_calls_plugin(void *(*run)(size_t), size_t size)
     return block;
 }
 
-static void round_of(const char *path, unsigned index)
+static void round_of(unsigned index)
 {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(paths[index], RTLD_NOW | RTLD_LOCAL);
     if (!library)
         die("%s", dlerror());
     void *(*run)(size_t) = (void *(*)(size_t))dlsym(library, "plugin_run");
@@ -39,14 +41,26 @@ static void round_of(const char *path, unsigned index)
         die("%s", dlerror());
 }
 
+static void second_round(void)
+{
+    round_of(1);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 4)
         die("usage: dlclose A.so B.so ROUNDS");
+    paths[0] = argv[1];
+    paths[1] = argv[2];
+    void (**after_dlclose)(void) = dlsym(RTLD_DEFAULT, "after_dlclose");
     unsigned rounds = (unsigned)strtoul(argv[3], NULL, 10);
-    for (unsigned i = 0; i < rounds; i++)
-        for (unsigned index = 0; index < 2; index++)
-            round_of(argv[1 + index], index);
+    for (unsigned i = 0; i < rounds; i++) {
+        if (after_dlclose != NULL)
+            *after_dlclose = second_round;
+        round_of(0);
+        if (after_dlclose == NULL)
+            round_of(1);
+    }
     say("same_address %u of %u\n", same_address, 2 * rounds);
     truth_say("plugin_a_site", "leaf", &truth[0]);
     truth_say("plugin_b_site", "leaf", &truth[1]);

@@ -95,8 +95,18 @@ def cxx_and_threads(t):
 @test
 def reused_addresses(t):
     """A library is closed and another, with other frames, is loaded at its address."""
+    check_reused_addresses(t)
+
+
+@test
+def reused_addresses_at_once(t):
+    """The same, before the dlclose() of the first one has returned: the loader's names for both are the same, too."""
+    check_reused_addresses(t, os.path.join(PROGRAMS, 'libafter_dlclose.so'))
+
+
+def check_reused_addresses(t, *preload):
     libraries = [os.path.join(PROGRAMS, 'libplugin_%s.so' % x) for x in 'ab']
-    result = t.run_preloaded([program('dlclose')] + libraries + ['20'], check_unwind=1)
+    result = t.run_preloaded([program('dlclose')] + libraries + ['20'], preload=preload, check_unwind=1)
     t.check('same_address 40 of 40' in result.text, 'not at the same address: ' + result.text)
     profile = t.only_profile(period=1)
     check_stacks(t, [profile], 400)
