@@ -248,32 +248,12 @@ static void check_signal(const struct patient *patient)
 
 /* ---- all of it ---- */
 
-/* 0 or an exit status. */
-static int open_process(struct process *process)
-{
-    int r = process_open(process);
-    /* A program that has just begun: its collector has no name yet. */
-    for (int i = 0; i < 10 && r == 0 && process->trigger == PROCESS_HAS_NO_SIGNAL; i++) {
-        close(process->fd);
-        usleep(50 * 1000);
-        process->has_collector = false;
-        r = process_open(process);
-    }
-    if (r == -ESRCH)
-        say("there is no process %d", process->pid);
-    else if (r == -EPERM || r == -EACCES)
-        say("process %d (%s) belongs to somebody else", process->pid, process->name);
-    else if (r < 0)
-        say("process %d: %s", process->pid, strerror(-r));
-    return r < 0;
-}
-
 int doctor_process(pid_t pid)
 {
     static struct patient patient; /* large */
     struct process *process = &patient.process;
     process->pid = pid;
-    if (open_process(process) != 0)
+    if (process_open(process) < 0)
         return 1;
     patient_read(&patient);
     doctor_fact("process", "%d (%s), %s", pid, process->name,

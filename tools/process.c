@@ -12,6 +12,8 @@
 
 #include "control/config.h"
 
+#include "tool.h"
+
 #define THREAD_PREFIX "heaptap-"
 
 /* One text file below /proc, at most `size` - 1 bytes of it. Its length, or -errno. */
@@ -114,7 +116,7 @@ static void find_root(struct process *process)
         snprintf(process->root, sizeof(process->root), "/proc/%d/root", process->pid);
 }
 
-int process_open(struct process *process)
+static int open_now(struct process *process)
 {
     char path[64], status[4096];
     process->fd = (int)syscall(SYS_pidfd_open, process->pid, 0);
@@ -141,6 +143,25 @@ int process_open(struct process *process)
         process->trigger = PROCESS_HAS_NO_SIGNAL;
     find_root(process);
     return 0;
+}
+
+int process_open(struct process *process)
+{
+    int r = open_now(process);
+    /* A program that has just begun: its collector has no name yet. */
+    for (int i = 0; i < 10 && r == 0 && process->trigger == PROCESS_HAS_NO_SIGNAL; i++) {
+        close(process->fd);
+        usleep(50 * 1000);
+        process->has_collector = false;
+        r = open_now(process);
+    }
+    if (r == -ESRCH)
+        say("there is no process %d", process->pid);
+    else if (r == -EPERM || r == -EACCES)
+        say("process %d (%s) belongs to somebody else", process->pid, process->name);
+    else if (r < 0)
+        say("process %d: %s", process->pid, strerror(-r));
+    return r;
 }
 
 int process_send(const struct process *process, int signal, uint64_t value)

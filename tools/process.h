@@ -30,7 +30,8 @@ struct process {
     char root[32];
 };
 
-/* 0; -ESRCH; -EPERM when it is not ours to signal; -errno. */
+/* Waits half a second for the collector of a program that has just begun. Says what is wrong and
+ * gives -ESRCH, -EPERM when it is not ours to signal, -errno; else 0. */
 int process_open(struct process *process);
 /* A file of /proc/PID: at most `size` - 1 bytes of it, and a NUL. Its length, or -errno. */
 ssize_t process_read(const struct process *process, const char *name, char *ret_text, size_t size);

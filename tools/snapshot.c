@@ -102,22 +102,8 @@ static int take_options(struct snapshot *snapshot, int argc, char **argv, bool *
 static int check_process(struct snapshot *snapshot)
 {
     struct process *process = &snapshot->process;
-    int r = process_open(process);
-    /* A program that has just begun: its collector has no name yet. */
-    for (int i = 0; i < 10 && r == 0 && process->trigger == PROCESS_HAS_NO_SIGNAL; i++) {
-        close(process->fd);
-        usleep(50 * 1000);
-        r = process_open(process);
-    }
-    if (r == -ESRCH)
-        say("there is no process %d", process->pid);
-    else if (r == -EPERM || r == -EACCES)
-        say("process %d (%s) belongs to somebody else", process->pid, process->name);
-    else if (r < 0)
-        say("process %d: %s", process->pid, strerror(-r));
-    if (r < 0)
+    if (process_open(process) < 0)
         return 1;
-
     if (!snapshot->signal) {
         if (process->trigger == PROCESS_HAS_SIGNAL) {
             snapshot->signal = process->signal;

@@ -258,6 +258,18 @@ bool ht_os_readable(uintptr_t address)
     return CALL(rt_sigprocmask, no_such_how, address, 0, SIGNAL_SET_SIZE, 0, 0) != -EFAULT;
 }
 
+bool ht_os_readable_all(uintptr_t address, size_t size)
+{
+    uintptr_t last = address + size - 1;
+    if (last < address || size == 0)
+        return false;
+    for (uintptr_t page = ht_round_down(address, HT_PAGE); page <= last; page += HT_PAGE) {
+        if (!ht_os_readable(page))
+            return false;
+    }
+    return true;
+}
+
 /* intptr_t ht_os_call_on_stack(function, argument, top): the frame pointer keeps the old stack, so
  * a debugger sees through it. */
 __asm__(".text\n"
