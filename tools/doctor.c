@@ -118,13 +118,7 @@ static int writable(const struct doctor_view *view, const char *directory)
 void doctor_check_output(const struct doctor_view *view, const char *path)
 {
     char directory[PATH_MAX];
-    snprintf(directory, sizeof(directory), "%s", path);
-    char *slash = strrchr(directory, '/');
-    if (slash)
-        slash[slash == directory] = 0;
-    else
-        strcpy(directory, ".");
-    if (strchr(directory, '%'))
+    if (!output_directory(path, directory, sizeof(directory)))
         return;
     int error = writable(view, directory);
     if (error == ENOENT)

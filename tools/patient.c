@@ -120,7 +120,7 @@ void patient_free(struct patient *patient)
 
 /* ---- the answer ---- */
 
-static void split_answer(struct patient *patient)
+void patient_split_answer(struct patient *patient)
 {
     char *rest = patient->line;
     for (char *pair; patient->pair_count < PATIENT_PAIRS_MAX && (pair = strsep(&rest, "\t"));) {
@@ -158,5 +158,5 @@ void patient_ask(struct patient *patient)
         ask_line(process, HT_REQUEST_STATUS, ANSWER_MS, patient->line, sizeof(patient->line));
     patient->has_answered = patient->answer == 0;
     if (patient->has_answered)
-        split_answer(patient);
+        patient_split_answer(patient);
 }

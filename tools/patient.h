@@ -40,6 +40,8 @@ struct patient {
 void patient_read(struct patient *patient);
 /* Asks the library. */
 void patient_ask(struct patient *patient);
+/* Cuts `line` into the pairs: key=value, tabs between them. */
+void patient_split_answer(struct patient *patient);
 void patient_free(struct patient *patient);
 
 /* Of the environment it was started with; NULL. */

@@ -15,6 +15,8 @@
 
 #include "tool.h"
 
+#include "tool.h"
+
 #define THREAD_PREFIX "heaptap-"
 
 /* One text file below /proc, at most `size` - 1 bytes of it. Its length, or -errno. */

@@ -81,6 +81,8 @@ static bool parse_line(char *line, struct report *ret_report)
         if (i != PATH && i != ERROR && ht_parse_number(fields[i], &numbers[i]) < 0)
             return false;
     }
+    if (numbers[PID] > INT32_MAX)
+        return false;
     report_unescape(fields[PATH]);
     report_unescape(fields[ERROR]);
     *ret_report = (struct report){

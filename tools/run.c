@@ -136,13 +136,7 @@ static void check_output(struct run *run)
 {
     char directory[HT_CONFIG_TEXT_SIZE];
     struct stat status;
-    snprintf(directory, sizeof(directory), "%s", run->config.output);
-    char *slash = strrchr(directory, '/');
-    if (slash)
-        slash[slash == directory] = 0;
-    else
-        strcpy(directory, ".");
-    if (strchr(directory, '%'))
+    if (!output_directory(run->config.output, directory, sizeof(directory)))
         return;
 
     const char *trouble = NULL;
@@ -153,7 +147,8 @@ static void check_output(struct run *run)
     else if (access(directory, W_OK | X_OK) < 0)
         trouble = strerror(errno);
     if (trouble)
-        say("profiles cannot be written to %s: %s", slash ? directory : "this directory", trouble);
+        say("profiles cannot be written to %s: %s",
+            strcmp(directory, ".") == 0 ? "this directory" : directory, trouble);
     run->was_told_of_output = trouble != NULL;
 }
 

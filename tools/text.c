@@ -71,6 +71,17 @@ const char *text_bytes(uint64_t bytes)
     return result;
 }
 
+bool output_directory(const char *pattern, char *ret_directory, size_t size)
+{
+    snprintf(ret_directory, size, "%s", pattern);
+    char *slash = strrchr(ret_directory, '/');
+    if (slash)
+        slash[slash == ret_directory] = 0;
+    else
+        snprintf(ret_directory, size, ".");
+    return strchr(ret_directory, '%') == NULL;
+}
+
 bool option_is(char **argv, int *index, const char *option, const char **ret_value)
 {
     const char *argument = argv[*index];

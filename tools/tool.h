@@ -32,6 +32,10 @@ int say_usage(const char *command, const char *format, ...) HT_PRINTF(2, 3);
 /* "512 KiB", "1.2 MiB", "17 B". The result is overwritten by the fourth next call. */
 const char *text_bytes(uint64_t bytes);
 
+/* The directory of profiles that are named by `pattern` (HEAPTAP_OUTPUT), "." for the current one.
+ * False when it is not the same for all of them. */
+bool output_directory(const char *pattern, char *ret_directory, size_t size);
+
 /* When the argument at *index is `option`, or `option=value`, gives its value and moves *index to
  * the last argument that was used; a missing value is NULL. */
 bool option_is(char **argv, int *index, const char *option, const char **ret_value);

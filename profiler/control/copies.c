@@ -28,18 +28,9 @@ extern HT_HIDDEN const struct note ht_copies_note;
 static char name[NAME_SIZE];
 static bool found;
 
-static bool is_readable(uintptr_t address, size_t size)
-{
-    for (uintptr_t page = ht_round_down(address, HT_PAGE); page < address + size; page += HT_PAGE) {
-        if (!ht_os_readable(page))
-            return false;
-    }
-    return true;
-}
-
 static bool has_note(uintptr_t notes, size_t size)
 {
-    if (size > UINT16_MAX || !is_readable(notes, size))
+    if (size > UINT16_MAX || !ht_os_readable_all(notes, size))
         return false;
     for (size_t at = 0; at + sizeof(struct note) <= size; at += 4) {
         if (memcmp((const void *)(notes + at), &ht_copies_note, sizeof(struct note)) == 0)

@@ -87,17 +87,6 @@ static const char *reason;
 static long first_syscall(long number, long a, long b, long c, long d, long e, long f);
 static long (*next_syscall)(long, long, long, long, long, long, long) = first_syscall;
 
-static bool is_readable(uintptr_t start, size_t size)
-{
-    if (start == 0)
-        return false;
-    for (uintptr_t at = start & ~(uintptr_t)(HT_PAGE - 1); at < start + size; at += HT_PAGE) {
-        if (!ht_os_readable(at))
-            return false;
-    }
-    return true;
-}
-
 /* Which of ours it forbids, and the name of the first one. A filter that cannot be read is no
  * filter for the kernel either. */
 static unsigned judge(unsigned long mode, const struct sock_fprog *filter, const char **ret_name)
@@ -106,8 +95,8 @@ static unsigned judge(unsigned long mode, const struct sock_fprog *filter, const
     *ret_name = "openat";
     if (mode == SECCOMP_MODE_STRICT)
         return SAMPLING | WRITING;
-    if (mode != SECCOMP_MODE_FILTER || !is_readable((uintptr_t)filter, sizeof(*filter)) ||
-        !is_readable((uintptr_t)filter->filter, filter->len * sizeof(*filter->filter)))
+    if (mode != SECCOMP_MODE_FILTER || !ht_os_readable_all((uintptr_t)filter, sizeof(*filter)) ||
+        !ht_os_readable_all((uintptr_t)filter->filter, filter->len * sizeof(*filter->filter)))
         return 0;
     for (unsigned i = 0; i < HT_ARRAY_SIZE(calls); i++) {
         const struct call *call = &calls[i];

@@ -30,6 +30,84 @@ static void append(const char *text, size_t length, void *context)
         longjmp(full->enough, 1);
 }
 
+/* For some shapes of names libiberty takes for ever, before any output could be cut, or any amount
+ * of stack:
+ *   it looks for the pack of a pack expansion on every path through the types that substitutions
+ *     share: 30 levels of A<S1_, S1_> take a minute, and so do 30 times ++ behind an operand, which
+ *     it has twice then;
+ *   it parses the template arguments of a parameter in a conversion operator twice, at each level;
+ *   it has 16 bytes on its stack for each template and each reference to a parameter, multiplied,
+ *     up to four times: megabytes;
+ *   it counts the lifetimes of a binder up to 2^64, printing them or not.
+ * Beyond these bounds such names stay as they are: of 414,807 in one system's files, 97. */
+#define PACK_SUBSTITUTIONS_MAX   32
+#define CONVERSION_TEMPLATES_MAX 12
+#define TEMPLATE_COPIES_MAX      1024
+#define BINDER_DIGITS_MAX        2
+#define LETTER_OR_DIGIT          (HT_LETTER_LOWER | HT_LETTER_UPPER | HT_LETTER_DIGIT)
+
+/* How many references there are (S_, S1A_, T0_), or that `next` follows. Too many where identifiers
+ * look like them. */
+static unsigned count_references(const char *mangled, char kind, char next)
+{
+    unsigned count = 0;
+    for (const char *at = mangled; (at = strchr(at, kind)) != NULL;) {
+        at++;
+        const char *end = at + strspn(at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+        const char *underscore = memchr(at, '_', (size_t)(end - at));
+        while (underscore != NULL && underscore[1] == '_')
+            underscore++;
+        if (underscore != NULL && (next == 0 || underscore[1] == next))
+            count++;
+    }
+    return count;
+}
+
+static unsigned count_pairs(const char *mangled, const char *pair)
+{
+    unsigned count = 0;
+    for (const char *at = mangled; (at = strstr(at, pair)) != NULL; at += 2)
+        count++;
+    return count;
+}
+
+static unsigned count_copies(const char *mangled)
+{
+    unsigned templates = 0, references = 0;
+    for (const char *at = mangled; *at != 0; at++) {
+        templates += *at == 'I';
+        references += (*at == 'R' || *at == 'O') && (at[1] == 'T' || at[1] == 'S');
+    }
+    return templates * references;
+}
+
+static bool cxx_takes_too_much(const char *mangled)
+{
+    bool has_packs = strstr(mangled, "Dp") != NULL || strstr(mangled, "sp") != NULL ||
+                     strstr(mangled, "sZ") != NULL;
+    bool has_conversions = strstr(mangled, "cv") != NULL;
+    unsigned shared = count_references(mangled, 'S', 0) +
+                      2 * (count_pairs(mangled, "pp") + count_pairs(mangled, "mm"));
+    return (has_packs && shared > PACK_SUBSTITUTIONS_MAX) ||
+           (has_conversions && count_references(mangled, 'T', 'I') > CONVERSION_TEMPLATES_MAX) ||
+           count_copies(mangled) > TEMPLATE_COPIES_MAX;
+}
+
+/* A binder is of a function pointer or of a dyn type: FG, DG, a number to base 62, _. */
+static bool rust_takes_too_much(const char *mangled)
+{
+    const char *at = mangled[1] == 'R' ? mangled : ""; /* older names have no binders */
+    for (; (at = strchr(at, 'G')) != NULL; at++) {
+        const char *digits = at + 1;
+        size_t count = 0;
+        while ((_sch_istable[(unsigned char)digits[count]] & LETTER_OR_DIGIT) != 0)
+            count++;
+        if ((at[-1] == 'F' || at[-1] == 'D') && count > BINDER_DIGITS_MAX && digits[count] == '_')
+            return true;
+    }
+    return false;
+}
+
 /* Writes full->text. Rust comes first: its older names are C++ names with a hash at the end. */
 static bool demangle_fully(const char *mangled, struct full *full, bool *ret_is_rust)
 {
@@ -38,13 +116,15 @@ static bool demangle_fully(const char *mangled, struct full *full, bool *ret_is_
     full->length = 0;
     if (setjmp(full->enough) == 0) {
         is_rust = true;
-        done = rust_demangle_callback(mangled, DMGL_NO_OPTS, append, full) != 0;
+        done = !rust_takes_too_much(mangled) &&
+               rust_demangle_callback(mangled, DMGL_NO_OPTS, append, full) != 0;
         if (!done) {
             is_rust = false;
             full->length = 0;
             /* The limit is on the length: 1 KiB, which templates exceed. Ours is longer, because we
              * know the stack. */
-            done = cplus_demangle_v3_callback(mangled, DMGL_NO_RECURSE_LIMIT, append, full) != 0;
+            done = !cxx_takes_too_much(mangled) &&
+                   cplus_demangle_v3_callback(mangled, DMGL_NO_RECURSE_LIMIT, append, full) != 0;
         }
     } else {
         done = true;

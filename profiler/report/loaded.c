@@ -35,22 +35,14 @@ static int take_one(struct dl_phdr_info *info, size_t size, void *visit_)
 
 /* ---- in the child of a fork: threads that are gone may have the loader's lock ---- */
 
-static bool can_read(uintptr_t address, size_t size)
-{
-    for (uintptr_t page = ht_round_down(address, HT_PAGE); page < address + size; page += HT_PAGE) {
-        if (!ht_os_readable(page))
-            return false;
-    }
-    return true;
-}
-
 /* By the ELF header, which every linker puts at the start of the first segment. */
 static void take_headers(struct visit *visit, uintptr_t start, uintptr_t bias, const char *name)
 {
     const ElfW(Ehdr) *header = (const void *)start;
-    if (!can_read(start, sizeof(*header)) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
-        header->e_phnum > HEADERS_MAX || header->e_phentsize != sizeof(ElfW(Phdr)) ||
-        !can_read(start + header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))))
+    if (!ht_os_readable_all(start, sizeof(*header)) ||
+        memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phnum > HEADERS_MAX ||
+        header->e_phentsize != sizeof(ElfW(Phdr)) ||
+        !ht_os_readable_all(start + header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))))
         return;
     struct dl_phdr_info info = {.dlpi_addr = bias,
                                 .dlpi_name = name,

@@ -45,20 +45,11 @@ static bool is_loaded(const struct ht_module *module)
 
 /* ---- what a module says of itself, while it is there ---- */
 
-static bool can_read(uintptr_t address, size_t size)
-{
-    for (uintptr_t page = ht_round_down(address, HT_PAGE); page < address + size; page += HT_PAGE) {
-        if (!ht_os_readable(page))
-            return false;
-    }
-    return size > 0;
-}
-
 /* The description of a NT_GNU_BUILD_ID note, if it is among these. */
 static void find_build_id(struct ht_module *module, uintptr_t notes, size_t size)
 {
     size_t at = 0;
-    if (size > HT_PAGE || !can_read(notes, size))
+    if (size > HT_PAGE || !ht_os_readable_all(notes, size))
         return;
     while (at + sizeof(ElfW(Nhdr)) <= size) {
         const ElfW(Nhdr) *note = (const void *)(notes + at);
@@ -80,10 +71,10 @@ static void find_build_id(struct ht_module *module, uintptr_t notes, size_t size
 static void read_headers(struct ht_module *module)
 {
     const ElfW(Ehdr) *header = (const void *)module->start;
-    if (!can_read(module->start, sizeof(*header)) ||
+    if (!ht_os_readable_all(module->start, sizeof(*header)) ||
         memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phnum > HEADERS_MAX ||
         header->e_phentsize != sizeof(ElfW(Phdr)) ||
-        !can_read(module->start + header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))))
+        !ht_os_readable_all(module->start + header->e_phoff, header->e_phnum * sizeof(ElfW(Phdr))))
         return;
     const ElfW(Phdr) *headers = (const void *)(module->start + header->e_phoff);
     for (unsigned i = 0; i < header->e_phnum; i++) {

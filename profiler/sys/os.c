@@ -262,7 +262,21 @@ void ht_os_yield(void)
 bool ht_os_readable(uintptr_t address)
 {
     const int no_such_how = ~0;
-    return CALL(rt_sigprocmask, no_such_how, address, 0, SIGNAL_SET_SIZE, 0, 0) != -EFAULT;
+    /* No set at all is fine with the kernel. */
+    return address != 0 &&
+           CALL(rt_sigprocmask, no_such_how, address, 0, SIGNAL_SET_SIZE, 0, 0) != -EFAULT;
+}
+
+bool ht_os_readable_all(uintptr_t address, size_t size)
+{
+    uintptr_t last = address + size - 1;
+    if (last < address || size == 0)
+        return false;
+    for (uintptr_t page = ht_round_down(address, HT_PAGE); page <= last; page += HT_PAGE) {
+        if (!ht_os_readable(page))
+            return false;
+    }
+    return true;
 }
 
 /* intptr_t ht_os_call_on_stack(function, argument, top): the frame pointer keeps the old stack, so

@@ -78,6 +78,8 @@ void ht_os_yield(void);
 /* Whether 8 bytes at `address` can be read, without reading them ourselves: rt_sigprocmask copies
  * its new mask in before it refuses an unknown `how`. About 60 ns; no descriptor, no signal. */
 bool ht_os_readable(uintptr_t address);
+/* Of all of so many bytes, at least one. */
+bool ht_os_readable_all(uintptr_t address, size_t size);
 
 /* Runs function(argument) on another stack, of which `top` is the end. Returns what it returns. */
 intptr_t ht_os_call_on_stack(intptr_t (*function)(void *), void *argument, void *top);

@@ -29,8 +29,7 @@ NOINLINE static void *site(size_t size)
     void *block = malloc(size);
     STAY();
     keep(block);
-    __atomic_fetch_add(&truth.alloc_objects, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&truth.alloc_bytes, size, __ATOMIC_RELAXED);
+    truth_count(&truth, size);
     return block;
 }
 

@@ -87,6 +87,13 @@ static inline void truth_alloc(struct truth *truth, size_t size)
     truth->inuse_bytes += size;
 }
 
+/* Of a site that several threads, or a handler, are in: what it allocates, and no more. */
+static inline void truth_count(struct truth *truth, size_t size)
+{
+    __atomic_fetch_add(&truth->alloc_objects, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&truth->alloc_bytes, size, __ATOMIC_RELAXED);
+}
+
 static inline void truth_free(struct truth *truth, size_t size)
 {
     truth->inuse_objects--;

@@ -81,17 +81,7 @@ TEST(demangle_cuts_long_names)
     CHECK_STR_EQ(name, "01234567...");
 }
 
-#if !defined(__SANITIZE_THREAD__) /* which wants more stack than there is */
-/* Shapes on which the demangler recurses once for each few bytes, up to the longest name that is
- * demangled, on the stack that demangle.h asks for; the page below it cannot be touched. */
-static char deep[8192];
-
-static void *demangle_deep(void *unused)
-{
-    (void)unused;
-    demangle(deep);
-    return NULL;
-}
+static char deep[2 * HT_DEMANGLE_MAX];
 
 static void repeat(const char *head, const char *open, const char *middle, const char *close_,
                    const char *tail)
@@ -108,6 +98,16 @@ static void repeat(const char *head, const char *open, const char *middle, const
     CHECK(strlen(deep) <= HT_DEMANGLE_MAX);
 }
 
+#if !defined(__SANITIZE_THREAD__) /* which wants more stack than there is */
+/* Shapes on which the demangler recurses once for each few bytes, up to the longest name that is
+ * demangled, on the stack that demangle.h asks for; the page below it cannot be touched. */
+static void *demangle_deep(void *unused)
+{
+    (void)unused;
+    demangle(deep);
+    return NULL;
+}
+
 TEST(demangle_stays_on_its_stack)
 {
     static const char *const shapes[][5] = {
@@ -116,6 +116,7 @@ TEST(demangle_stays_on_its_stack)
         {"_Z1fIX", "ps", "Li1E", "", "EEvv"}, {"_Z", "Z", "1fv", "E1x", ""},
         {"_Z1fI", "A1_", "i", "", "Evv"},     {"_Z1fI", "J", "i", "E", "Evv"},
         {"_R", "I", "C1a", "uE", ""},         {"_RINvC1a1f", "R", "u", "", "E"},
+        {"_Z1fI", "A1_A_", "i", "", "Evv"},   {"_Z1fI", "A1_C", "i", "", "Evv"},
     };
     size_t size = 720 * 1024;
     char *stack =
@@ -134,6 +135,25 @@ TEST(demangle_stays_on_its_stack)
     munmap(stack, size + 4096);
 }
 #endif
+
+/* What the demangler would not come back from, or only with megabytes on its stack. */
+TEST(demangle_leaves_endless_names_alone)
+{
+    static const char *const shapes[][5] = {
+        {"_ZN1Acv", "T_I", "i", "E", "Ev"},
+        {"_Z1fIXsp", "pp", "Li1E", "", "EEvv"},
+        {"_Z1fI1aIiEDpS0_", "1bIS0_S0_E", "i", "", "Evv"},
+        {"_Z1fI", "1aIiERT_", "i", "", "Evv"},
+    };
+    for (size_t i = 0; i < HT_ARRAY_SIZE(shapes); i++) {
+        repeat(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], shapes[i][4]);
+        char name[2 * HT_DEMANGLE_MAX];
+        CHECK(!ht_demangle(deep, name, sizeof(name)));
+        CHECK_STR_EQ(name, deep);
+    }
+    const char *binder = "_RNvMIC1aFGzzzzzzzzzz_EuEu1b";
+    CHECK_STR_EQ(demangle(binder), binder);
+}
 
 TEST(demangle_ends_on_any_name)
 {

@@ -5,10 +5,9 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include "hook.h"
 #include "report/pprof.h"
 #include "report/tables.h"
-#include "sample/hot.h"
-#include "sample/record.h"
 #include "sample/unwind.h"
 #include "sys/arena.h"
 #include "sys/os.h"
@@ -29,25 +28,6 @@
 #define N_EACH (400 / FEW) /* every one of the first: tables, rules, buffers */
 #define N_MAX  7000        /* then some of the stacks, and the profile's */
 #define N_STEP (31 * FEW)
-
-__attribute__((noinline)) static void hook_malloc(uintptr_t block, size_t size)
-{
-    struct ht_frame caller = HT_ARCH_CALLER_FRAME();
-    /* A stack of its own for each, without the calls: the frame's pc. */
-    caller.pc += block >> 12;
-    if (!ht_hot_alloc(size))
-        return;
-    ht_interval_id interval = ht_record_begin(size);
-    if (interval != 0)
-        ht_record_block((void *)block, size, interval, &caller);
-}
-
-static void hook_free(uintptr_t block)
-{
-    struct ht_live_block was;
-    if (ht_hot_is_live((void *)block) && ht_record_forget((void *)block, &was) == HT_LIVE_REMOVED)
-        ht_record_freed(&was);
-}
 
 static int objects_of(void *context, const struct ht_site_view *site)
 {
@@ -75,7 +55,7 @@ static int scenario(unsigned long n)
     ht_arena_fail_from(n);
     ht_unwind_start(&reason);
     for (uintptr_t i = 1; i <= BLOCKS; i++)
-        hook_malloc(i << 12, 100);
+        hook_malloc(i << 12, 100, i);
     for (uintptr_t i = 1; i <= BLOCKS; i++)
         hook_free(i << 12);
     struct ht_record_counts counts = ht_record_counts();

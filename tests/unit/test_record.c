@@ -2,8 +2,7 @@
 
 #include <math.h>
 
-#include "sample/hot.h"
-#include "sample/record.h"
+#include "hook.h"
 #include "sys/arena.h"
 
 struct sums {
@@ -28,24 +27,6 @@ static struct sums all(void)
     return sums;
 }
 
-/* What a hook does, around a block that nobody allocated. */
-__attribute__((noinline)) static void hook_malloc(uintptr_t block, size_t size)
-{
-    if (!ht_hot_alloc(size))
-        return;
-    struct ht_frame caller = HT_ARCH_CALLER_FRAME();
-    ht_interval_id interval = ht_record_begin(size);
-    if (interval != 0)
-        ht_record_block((void *)block, size, interval, &caller);
-}
-
-static void hook_free(uintptr_t block)
-{
-    struct ht_live_block was;
-    if (ht_hot_is_live((void *)block) && ht_record_forget((void *)block, &was) == HT_LIVE_REMOVED)
-        ht_record_freed(&was);
-}
-
 static void restart_thread(void)
 {
     memset(&ht_thread, 0, sizeof(ht_thread));
@@ -56,7 +37,7 @@ TEST(record_every_allocation_at_one)
     ht_sampler_set_interval(1);
     restart_thread();
     for (uintptr_t i = 1; i <= 1000; i++)
-        hook_malloc(i * 4096, i);
+        hook_malloc(i * 4096, i, 0);
     struct sums sums = all();
     CHECK_EQ(sums.alloc_objects, 1000);
     CHECK_EQ(sums.alloc_bytes, 1000 * 1001 / 2);
@@ -78,7 +59,7 @@ TEST(record_estimates_and_returns_to_exactly_zero)
     ht_sampler_set_interval(4096);
     restart_thread();
     for (uintptr_t i = 1; i <= n; i++)
-        hook_malloc(i * 512, size);
+        hook_malloc(i * 512, size, 0);
     struct sums after = all();
     double p = ht_sampler_hit_probability((double)size / 4096);
     double standard_error = sqrt(n * (1 - p) / p);
@@ -98,11 +79,11 @@ TEST(record_off_takes_nothing_and_comes_back)
     restart_thread();
     uint64_t before = ht_record_counts().samples;
     for (uintptr_t i = 1; i <= 100000; i++)
-        hook_malloc(i * 512, 500);
+        hook_malloc(i * 512, 500, 0);
     CHECK_EQ(ht_record_counts().samples, before);
     ht_sampler_set_interval(1);
     for (uintptr_t i = 1; i <= 100000; i++)
-        hook_malloc(i * 512, 500); /* 50 MB: the gap of 16 MiB ends in it */
+        hook_malloc(i * 512, 500, 0); /* 50 MB: the gap of 16 MiB ends in it */
     CHECK(ht_record_counts().samples > before + 60000);
     for (uintptr_t i = 1; i <= 100000; i++)
         hook_free(i * 512);
@@ -124,14 +105,14 @@ TEST(record_nothing_of_what_happens_inside)
 {
     ht_sampler_set_interval(1);
     restart_thread();
-    hook_malloc(0x10000, 1);
+    hook_malloc(0x10000, 1, 0);
     uint64_t before = ht_record_counts().samples;
     struct ht_record_pause pause = ht_record_pause();
-    hook_malloc(0x20000, 1000000);
+    hook_malloc(0x20000, 1000000, 0);
     CHECK_EQ(ht_record_begin(1), 0);
     ht_record_resume(pause);
     CHECK_EQ(ht_record_counts().samples, before);
-    hook_malloc(0x20000, 1);
+    hook_malloc(0x20000, 1, 0);
     CHECK_EQ(ht_record_counts().samples, before + 1);
     hook_free(0x10000);
     hook_free(0x20000);
@@ -142,7 +123,7 @@ TEST(record_failed_realloc_is_as_if_it_had_not_been)
     ht_sampler_set_interval(1);
     restart_thread();
     struct sums before = all();
-    hook_malloc(0x30000, 777);
+    hook_malloc(0x30000, 777, 0);
     struct ht_live_block was;
     CHECK_EQ(ht_record_forget((void *)0x30000, &was), HT_LIVE_REMOVED);
     CHECK_EQ(was.size, 777);
@@ -162,8 +143,8 @@ TEST(record_free_in_a_handler_is_no_drop)
     struct sums before = all();
     uint64_t drops = ht_record_counts().drops[HT_DROP_NESTED];
     struct ht_live_block was;
-    hook_malloc(0x40000, 100);
-    hook_malloc(0x50000, 100);
+    hook_malloc(0x40000, 100, 0);
+    hook_malloc(0x50000, 100, 0);
     struct ht_record_pause pause = ht_record_pause();
     ht_live_fork_prepare();
     hook_free(0x40000);
@@ -173,7 +154,7 @@ TEST(record_free_in_a_handler_is_no_drop)
     CHECK_EQ(ht_record_counts().drops[HT_DROP_NESTED], drops + 1);
     ht_live_fork_parent();
     ht_record_resume(pause);
-    hook_malloc(0x40000, 5); /* again, before anybody looked */
+    hook_malloc(0x40000, 5, 0); /* again, before anybody looked */
     hook_free(0x40000);
     hook_free(0x50000);
     struct sums after = all();
@@ -193,7 +174,7 @@ TEST(record_without_memory_drops_and_counts)
     struct ht_record_counts counts_before = ht_record_counts();
     ht_arena_fail_from(1);
     for (uintptr_t i = 1; i <= BLOCKS; i++)
-        hook_malloc(0x700000000000 + i * 4096, 10);
+        hook_malloc(0x700000000000 + i * 4096, 10, 0);
     ht_arena_fail_from(0);
     struct sums after = all();
     struct ht_record_counts counts = ht_record_counts();
