@@ -6,7 +6,7 @@
 build_packages="gcc libc6-dev meson ninja-build pkg-config libunwind-dev libunwind8
     protobuf-compiler protobuf-c-compiler libprotobuf-c-dev zlib1g-dev libiberty-dev"
 view_packages="binutils graphviz sqlite3 libsqlite3-dev"
-test_packages="g++ clang lld python3 redis-tools sqlite3 graphviz binutils xz-utils jq valgrind
+test_packages="g++ clang lld python3 redis-tools sqlite3 graphviz binutils xz-utils jq valgrind stress-ng
     libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev"
 format_packages="clang-format"
 
@@ -63,6 +63,12 @@ need_clang_sanitizers() {
     need_packages clang
     [ -e "$(clang -print-runtime-dir)/libclang_rt.asan-x86_64.a" ] ||
         need_packages "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
+}
+
+# python3's own tests, which are packaged for each version of it.
+need_python_tests() {
+    [ -x /usr/bin/python3 ] || return 0
+    need_packages "lib$(/usr/bin/python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')-testsuite"
 }
 
 # go is taken as it is on the PATH; Debian's is installed only when there is none.

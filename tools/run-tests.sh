@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 trap '[ $? -eq 0 ] || echo "0 passed, 1 failed"' EXIT # until the tests themselves are counted
 # shellcheck disable=SC2086
 need_packages $build_packages $test_packages
+need_python_tests
 need_go
 
 build=${1:-build-tests}
