@@ -8,8 +8,9 @@ from harness import SO, Failed, main, test
 
 ALLOCATION = {'malloc', 'calloc', 'realloc', 'reallocarray', 'free', 'posix_memalign', 'aligned_alloc', 'memalign',
               'valloc', 'pvalloc', 'free_sized', 'free_aligned_sized', 'malloc_usable_size'}
-# Taken over to write the profile of a process that runs no destructors, and to notice that a library goes.
-OTHERS = {'_exit', '_Exit', 'unshare', 'setns', 'prctl', 'capset', 'dlclose'}
+# Taken over to write the profile of a process that runs no destructors, and to notice that a library goes, to keep
+# our memory out of what is locked.
+OTHERS = {'_exit', '_Exit', 'unshare', 'setns', 'prctl', 'capset', 'dlclose', 'mlockall'}
 PUBLIC = {'heaptap_version', 'heaptap_start', 'heaptap_stop', 'heaptap_set_interval', 'heaptap_snapshot',
           'heaptap_snapshot_fd', 'heaptap_statistics_sized', 'heaptap_anchor'}
 # Every operator new and delete: plain, array, nothrow, aligned, sized.

@@ -266,6 +266,13 @@ def dropped_privileges(t):
 
 
 @test
+def locked_memory(t):
+    """mlockall() with all that the program has just within RLIMIT_MEMLOCK: ours does not count."""
+    for what, result, _ in hazard(t, 'processes', ['locked'], exact=False):
+        t.check('mlockall: 0\nas much as that: 1\nmmap: 1\n' in result.text, '%s: %r' % (what, result.text))
+
+
+@test
 def empty_environment(t):
     """A child with no environment at all: a preloaded one is not profiled, a linked one has its defaults."""
     plain = t.run([program('processes'), 'empty', program('processes')])
