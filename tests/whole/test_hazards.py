@@ -186,7 +186,7 @@ def coroutines(t):
 
 @test
 def wild_stacks(t):
-    """longjmp, deep recursion, no CFI, wrong CFI, wild rbp, generated code, holes, the edge of a stack: no fault."""
+    """longjmp, deep recursion, no CFI, wrong and endless CFI, wild rbp, generated code, holes, the edge of a stack: no fault."""
     for mode in ('longjmp', 'recursion', 'bare', 'lies', 'rbp', 'generated', 'holes', 'edge'):
         for what, _, profiles in hazard(t, 'wild', [mode]):
             if mode == 'recursion' and profiles[0].period == 1:
