@@ -28,9 +28,9 @@ extern HT_HIDDEN struct ht_unwind_library ht_unwind_library;
 
 #define HT_UNWIND_PAGES 8
 
-/* Reads in one step. CFI may hold expressions with jumps, and so have no end; the library reads them
- * byte by byte, and gives up when it cannot read on. The most that g++ and clang took was 2,165;
- * these take 3 ms. */
+/* Reads in one step. CFI may hold expressions with jumps, and so have no end; the library reads
+ * them byte by byte, and gives up when it cannot read on. The most that g++ and clang took was
+ * 2,165; these take 3 ms. */
 #define HT_UNWIND_READS_MAX (1u << 16)
 
 /* One question to the library; the argument that its accessors hand to ours. */

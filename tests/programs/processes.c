@@ -7,7 +7,7 @@
  *     processes space           RLIMIT_AS that soon is reached
  *     processes few             RLIMIT_NOFILE of 4
  *     processes size FILE       RLIMIT_FSIZE of 0
- *     processes locked          mlockall() and what follows, where all that it has just fits RLIMIT_MEMLOCK
+ *     processes locked          mlockall(), where all that it has just fits RLIMIT_MEMLOCK
  *     processes nobody          setuid(65534), for root
  *     processes empty PROGRAM   executes it with an empty environment
  *     processes spawn N         posix_spawn, N times
