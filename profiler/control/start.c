@@ -14,6 +14,7 @@
 #include "control/exit.h"
 #include "control/fork.h"
 #include "control/sandbox.h"
+#include "control/locked.h"
 #include "control/status.h"
 #include "control/trigger.h"
 #include "heaptap.h"
@@ -147,6 +148,7 @@ __attribute__((constructor)) static void start(void)
         ht_alone_start();
         ht_sandbox_start();
         ht_exit_start(config.at_exit);
+        ht_locked_start();
         if (!config.follow)
             leave_children_alone();
         ht_trigger_start(&config);

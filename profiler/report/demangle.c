@@ -23,6 +23,8 @@ struct full {
 static void append(const char *text, size_t length, void *context)
 {
     struct full *full = context;
+    if (length == 0) /* `text` may be NULL */
+        return;
     size_t room = sizeof(full->text) - 1 - full->length;
     memcpy(full->text + full->length, text, ht_min(length, room));
     full->length += ht_min(length, room);

@@ -217,6 +217,7 @@ static intptr_t walk_whole(void *argument)
     uintptr_t below = 0;
     while (r >= 0) {
         interrupted = lib->is_signal_frame(&cursor) > 0;
+        request.reads = 0;
         r = lib->step(&cursor);
         unw_word_t pc, sp;
         if (r <= 0 || request.no_fde || lib->get_reg(&cursor, UNW_X86_64_RIP, &pc) < 0 ||

@@ -47,7 +47,7 @@ static int access_mem(unw_addr_space_t as, unw_word_t address, unw_word_t *value
 {
     (void)as;
     struct ht_unwind_request *request = arg;
-    if (write)
+    if (write || ++request->reads > HT_UNWIND_READS_MAX)
         return -UNW_EINVAL;
     if (request->registers == NULL && ht_symbol_load(address, value))
         return 0;

@@ -69,14 +69,54 @@ static void raise_peak(size_t now)
         ;
 }
 
+/* What is mapped, for ht_arena_each(); more than fits is not told of. */
+static struct range {
+    uintptr_t address; /* 0: free; 1: being filled */
+    size_t size;
+} ranges[HT_ARENA_RANGES];
+
+static void remember(uintptr_t address, size_t size)
+{
+    for (unsigned i = 0; i < HT_ARENA_RANGES; i++) {
+        uintptr_t none = 0;
+        if (!__atomic_compare_exchange_n(&ranges[i].address, &none, 1, false, __ATOMIC_ACQUIRE,
+                                         __ATOMIC_RELAXED))
+            continue;
+        __atomic_store_n(&ranges[i].size, size, __ATOMIC_RELAXED);
+        __atomic_store_n(&ranges[i].address, address, __ATOMIC_RELEASE);
+        return;
+    }
+}
+
+static void forget(uintptr_t address)
+{
+    for (unsigned i = 0; i < HT_ARENA_RANGES; i++) {
+        if (__atomic_load_n(&ranges[i].address, __ATOMIC_RELAXED) == address) {
+            __atomic_store_n(&ranges[i].address, 0, __ATOMIC_RELEASE);
+            return;
+        }
+    }
+}
+
+void ht_arena_each(void (*take)(uintptr_t address, size_t size, void *context), void *context)
+{
+    for (unsigned i = 0; i < HT_ARENA_RANGES; i++) {
+        uintptr_t address = __atomic_load_n(&ranges[i].address, __ATOMIC_ACQUIRE);
+        if (address > 1)
+            take(address, __atomic_load_n(&ranges[i].size, __ATOMIC_RELAXED), context);
+    }
+}
+
 static void *map_pages(size_t size)
 {
     size_t now = __atomic_add_fetch(&used, size, __ATOMIC_RELAXED);
     void *pages = now <= ht_arena_limit() ? ht_os_map(size) : NULL;
-    if (pages == NULL)
+    if (pages == NULL) {
         __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
-    else
+    } else {
+        remember((uintptr_t)pages, size);
         raise_peak(now);
+    }
     return pages;
 }
 
@@ -112,6 +152,7 @@ void ht_arena_unmap(void *address, size_t size)
     if (address == NULL)
         return;
     size = ht_round_up(size, HT_PAGE);
+    forget((uintptr_t)address);
     ht_os_unmap(address, size);
     __atomic_sub_fetch(&used, size, __ATOMIC_RELAXED);
 }

@@ -39,6 +39,11 @@ void ht_arena_retire_table(void *address, size_t size);
 #define HT_ARENA_FULL 64u
 unsigned ht_arena_table_fullness(void);
 
+/* Calls `take` for each range that is mapped, or was when it was looked for; of many, for the first
+ * HT_ARENA_RANGES. */
+#define HT_ARENA_RANGES 256u
+void ht_arena_each(void (*take)(uintptr_t address, size_t size, void *context), void *context);
+
 /* For tests: lets every request from the n-th on fail (n = 1: the next one); 0 ends it. */
 void ht_arena_fail_from(unsigned long n);
 

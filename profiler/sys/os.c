@@ -21,10 +21,44 @@
 /* What the kernel calls a signal set; glibc's sigset_t is sixteen times as large. */
 #define SIGNAL_SET_SIZE 8
 
+static bool maps_are_locked;
+
+/* A mapping that cannot be read is not filled when it is locked. */
 void *ht_os_map(size_t size)
 {
-    intptr_t r = CALL(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return r < 0 && r > -4096 ? NULL : (void *)r;
+    bool is_locked = __atomic_load_n(&maps_are_locked, __ATOMIC_RELAXED);
+    int rights = is_locked ? PROT_NONE : PROT_READ | PROT_WRITE;
+    intptr_t r = CALL(mmap, 0, size, rights, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (r < 0 && r > -4096)
+        return NULL;
+    if (is_locked) {
+        CALL(munlock, r, size, 0, 0, 0, 0);
+        if (CALL(mprotect, r, size, PROT_READ | PROT_WRITE, 0, 0, 0) < 0) {
+            CALL(munmap, r, size, 0, 0, 0, 0);
+            return NULL;
+        }
+    }
+    return (void *)r;
+}
+
+void ht_os_maps_are_locked(void)
+{
+    __atomic_store_n(&maps_are_locked, true, __ATOMIC_RELAXED);
+}
+
+int ht_os_lock(uintptr_t address, size_t size, unsigned flags)
+{
+    return (int)CALL(mlock2, address, size, flags, 0, 0, 0);
+}
+
+void ht_os_unlock(uintptr_t address, size_t size)
+{
+    CALL(munlock, address, size, 0, 0, 0, 0);
+}
+
+int ht_os_lock_all(int flags)
+{
+    return (int)CALL(mlockall, flags, 0, 0, 0, 0, 0);
 }
 
 void ht_os_unmap(void *address, size_t size)

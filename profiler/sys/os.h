@@ -26,6 +26,12 @@ void ht_os_unmap(void *address, size_t size);
 bool ht_os_discard(void *address, size_t size);
 /* Keeps the kernel from backing a sparse range with huge pages. */
 void ht_os_no_huge_pages(void *address, size_t size);
+/* From now on the kernel locks what is mapped (mlockall): ours is unlocked again, at once. */
+void ht_os_maps_are_locked(void);
+/* mlock2, munlock, mlockall. 0 or -errno. */
+int ht_os_lock(uintptr_t address, size_t size, unsigned flags);
+void ht_os_unlock(uintptr_t address, size_t size);
+int ht_os_lock_all(int flags);
 
 int ht_os_open_read(const char *path);
 /* Creates a file that must not be there yet, O_CLOEXEC. */

@@ -7,6 +7,7 @@
  *     processes space           RLIMIT_AS that soon is reached
  *     processes few             RLIMIT_NOFILE of 4
  *     processes size FILE       RLIMIT_FSIZE of 0
+ *     processes locked          mlockall(), where all that it has just fits RLIMIT_MEMLOCK
  *     processes nobody          setuid(65534), for root
  *     processes empty PROGRAM   executes it with an empty environment
  *     processes spawn N         posix_spawn, N times
@@ -22,7 +23,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -285,6 +288,46 @@ static void run_numbers(unsigned count)
     say("over\n");
 }
 
+/* Root may lock what it likes. */
+static void drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    if (syscall(SYS_capset, &header, data) != 0)
+        die("capset failed");
+}
+
+static size_t status_kib(const char *name)
+{
+    static char status[8192];
+    int fd = open("/proc/self/status", O_RDONLY);
+    ssize_t size = read(fd, status, sizeof(status) - 1);
+    close(fd);
+    if (size < 0)
+        die("no status");
+    status[size] = 0;
+    const char *line = strstr(status, name);
+    return line != NULL ? strtoul(line + strlen(name), NULL, 10) : 0;
+}
+
+static void run_locked(void)
+{
+    const size_t size = (size_t)2 << 20, limit_size = (size_t)7 << 20;
+    limit(RLIMIT_MEMLOCK, limit_size);
+    drop_capabilities();
+    say("mlockall: %d\n", mlockall(MCL_CURRENT | MCL_FUTURE));
+    say("as much as that: %d\n", status_kib("VmLck:") >= 1000);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    say("mmap: %d\n", memory != MAP_FAILED);
+    for (int i = 0; i < 20; i++)
+        allocate();
+    say("another: %d\n",
+        mmap(NULL, 2 * size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+    say("again: %d\n", mlockall(MCL_CURRENT | MCL_FUTURE));
+    munmap(memory, size);
+    say("munlockall: %d\n", munlockall());
+}
+
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "";
@@ -306,6 +349,8 @@ int main(int argc, char **argv)
         run_few();
     else if (strcmp(mode, "size") == 0)
         run_size(what);
+    else if (strcmp(mode, "locked") == 0)
+        run_locked();
     else if (strcmp(mode, "nobody") == 0) {
         allocate();
         if (setgid(65534) != 0 || setuid(65534) != 0)

@@ -234,6 +234,14 @@ __asm__(
                          "    pop %rsi\n"
                          "    ret\n"
                          "    .cfi_endproc\n" END(says_deref)
+    /* the CFA by an expression that has no end: it jumps to itself */
+    FUNCTION(says_endless) "    .cfi_startproc\n"
+                           "    sub $8, %rsp\n"
+                           "    .cfi_escape 0x0f, 0x03, 0x2f, 0xfd, 0xff\n"
+                           "    call allocate\n"
+                           "    add $8, %rsp\n"
+                           "    ret\n"
+                           "    .cfi_endproc\n" END(says_endless)
     /* the stack itself is elsewhere: the second argument is its top */
     FUNCTION(on_stack) "    push %rbp\n"
                        "    mov %rsp, %rbp\n"
@@ -257,6 +265,7 @@ void bare_rbp(size_t size);
 void bare_wild(size_t size, uintptr_t rbp);
 void says_less(size_t size);
 void says_more(size_t size);
+void says_endless(size_t size);
 void says_below(size_t size);
 void says_rbp(size_t size, uintptr_t rbp);
 void says_rbx(size_t size, uintptr_t rbx);
@@ -278,6 +287,7 @@ static void run_lies(void)
         says_less(i);
         says_more(i);
         says_below(i);
+        says_endless(i);
     }
 }
 

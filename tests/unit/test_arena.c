@@ -30,6 +30,40 @@ TEST(arena_counts_what_is_mapped)
     CHECK_EQ(ht_arena_used(), before);
 }
 
+struct found {
+    uintptr_t wanted;
+    size_t size;
+};
+
+static void find(uintptr_t address, size_t size, void *found_)
+{
+    struct found *found = found_;
+    if (address == found->wanted)
+        found->size += size;
+}
+
+static size_t told_of(void *pages)
+{
+    struct found found = {.wanted = (uintptr_t)pages};
+    ht_arena_each(find, &found);
+    return found.size;
+}
+
+TEST(arena_tells_of_each_range)
+{
+    void *pages[HT_ARENA_RANGES + 10];
+    for (unsigned i = 0; i < HT_ARRAY_SIZE(pages); i++)
+        pages[i] = ht_arena_map(4096);
+    CHECK_EQ(told_of(pages[0]), 4096);
+    CHECK_EQ(told_of(pages[HT_ARRAY_SIZE(pages) - 1]), 0); /* too many */
+    for (unsigned i = 0; i < HT_ARRAY_SIZE(pages); i++)
+        ht_arena_unmap(pages[i], 4096);
+    CHECK_EQ(told_of(pages[0]), 0);
+    void *again = ht_arena_map(10000);
+    CHECK_EQ(told_of(again), 12288);
+    ht_arena_unmap(again, 10000);
+}
+
 TEST(arena_retired_pages_read_as_zero)
 {
     size_t before = ht_arena_used();

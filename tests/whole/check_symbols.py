@@ -8,10 +8,10 @@ from harness import SO, Failed, main, test
 
 ALLOCATION = {'malloc', 'calloc', 'realloc', 'reallocarray', 'free', 'posix_memalign', 'aligned_alloc', 'memalign',
               'valloc', 'pvalloc', 'free_sized', 'free_aligned_sized', 'malloc_usable_size'}
-# Taken over to write the profile of a process that runs no destructors, to notice that a library goes, and to show the
-# program its signals as they would be without us.
-OTHERS = {'_exit', '_Exit', 'unshare', 'setns', 'prctl', 'capset', 'syscall', 'dlclose', 'sigaction', 'signal', 'bsd_signal',
-          'ssignal', 'sysv_signal', '__sysv_signal'}
+# Taken over to write the profile of a process that runs no destructors, to notice that a library goes, to show the
+# program its signals as they would be without us, and to keep our memory out of what is locked.
+OTHERS = {'_exit', '_Exit', 'unshare', 'setns', 'prctl', 'capset', 'syscall', 'mlockall', 'dlclose', 'sigaction', 'signal',
+          'bsd_signal', 'ssignal', 'sysv_signal', '__sysv_signal'}
 PUBLIC = {'heaptap_version', 'heaptap_start', 'heaptap_stop', 'heaptap_set_interval', 'heaptap_snapshot',
           'heaptap_snapshot_fd', 'heaptap_statistics_sized', 'heaptap_anchor'}
 # Every operator new and delete: plain, array, nothrow, aligned, sized.

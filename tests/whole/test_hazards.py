@@ -227,7 +227,7 @@ def coroutines(t):
 
 @test
 def wild_stacks(t):
-    """longjmp, deep recursion, no CFI, wrong CFI, wild rbp, generated code, holes, the edge of a stack: no fault."""
+    """longjmp, deep recursion, no CFI, wrong and endless CFI, wild rbp, generated code, holes, the edge of a stack: no fault."""
     for mode in ('longjmp', 'recursion', 'bare', 'lies', 'rbp', 'generated', 'holes', 'edge'):
         for what, _, profiles in hazard(t, 'wild', [mode]):
             if mode == 'recursion' and profiles[0].period == 1:
@@ -304,6 +304,13 @@ def dropped_privileges(t):
         os.chmod(t.output, 0o777)
         t.run([path, 'nobody'], env)
         t.profiles(1)
+
+
+@test
+def locked_memory(t):
+    """mlockall() with all that the program has just within RLIMIT_MEMLOCK: ours does not count."""
+    for what, result, _ in hazard(t, 'processes', ['locked'], exact=False):
+        t.check('mlockall: 0\nas much as that: 1\nmmap: 1\n' in result.text, '%s: %r' % (what, result.text))
 
 
 @test
