@@ -19,6 +19,7 @@ HT_EXPORT int mlockall(int flags);
 #define OURS_MAX (HT_ARENA_RANGES + 3)
 
 static bool started;
+static bool locks_future;
 
 /* A visit of all that is mapped, but for ours. */
 struct visit {
@@ -85,7 +86,7 @@ static bool fits(const struct visit *visit)
 }
 
 /* False when it is for the kernel to say yes or no. */
-static bool lock_current(unsigned lock_flags)
+static bool lock_current(bool takes_back, unsigned lock_flags)
 {
     struct visit visit = {.lock_flags = lock_flags};
     add_ours((uintptr_t)ht_page_shadow, sizeof(ht_page_shadow), &visit);
@@ -94,6 +95,9 @@ static bool lock_current(unsigned lock_flags)
     ht_arena_each(add_ours, &visit);
     if (ht_maps_each(take_line, &visit) < 0 || !fits(&visit))
         return false;
+    /* Only this, and mlockall() itself, ends MCL_FUTURE. */
+    if (takes_back)
+        ht_os_unlock_all();
     visit.locks = true;
     return ht_maps_each(take_line, &visit) == 0;
 }
@@ -106,10 +110,12 @@ static void unlock_range(uintptr_t address, size_t size, void *unused)
 
 static int lock_all(int flags)
 {
+    bool takes_back = (flags & MCL_FUTURE) == 0 && locks_future;
     if ((flags & MCL_FUTURE) != 0)
         ht_os_maps_are_locked();
+    locks_future = (flags & MCL_FUTURE) != 0;
     if ((flags & MCL_CURRENT) != 0 &&
-        lock_current((flags & MCL_ONFAULT) != 0 ? MLOCK_ONFAULT : 0)) {
+        lock_current(takes_back, (flags & MCL_ONFAULT) != 0 ? MLOCK_ONFAULT : 0)) {
         flags &= ~MCL_CURRENT;
         return (flags & MCL_FUTURE) != 0 ? ht_os_lock_all(flags) : 0;
     }

@@ -56,6 +56,11 @@ void ht_os_unlock(uintptr_t address, size_t size)
     CALL(munlock, address, size, 0, 0, 0, 0);
 }
 
+void ht_os_unlock_all(void)
+{
+    CALL(munlockall, 0, 0, 0, 0, 0, 0);
+}
+
 int ht_os_lock_all(int flags)
 {
     return (int)CALL(mlockall, flags, 0, 0, 0, 0, 0);

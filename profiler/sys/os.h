@@ -31,6 +31,7 @@ void ht_os_maps_are_locked(void);
 /* mlock2, munlock, mlockall. 0 or -errno. */
 int ht_os_lock(uintptr_t address, size_t size, unsigned flags);
 void ht_os_unlock(uintptr_t address, size_t size);
+void ht_os_unlock_all(void);
 int ht_os_lock_all(int flags);
 
 int ht_os_open_read(const char *path);

@@ -325,6 +325,11 @@ static void run_locked(void)
         mmap(NULL, 2 * size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
     say("again: %d\n", mlockall(MCL_CURRENT | MCL_FUTURE));
     munmap(memory, size);
+    say("no more: %d\n", mlockall(MCL_CURRENT));
+    size_t before = status_kib("VmLck:");
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    say("what is mapped now is not locked: %d\n", status_kib("VmLck:") < before + 1000);
+    munmap(memory, size);
     say("munlockall: %d\n", munlockall());
 }
 
