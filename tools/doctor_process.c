@@ -77,7 +77,7 @@ static void check_sampling(const struct patient *patient)
     uint64_t memory_drops =
         patient_number(patient, "dropped_live") + patient_number(patient, "dropped_stacks");
     uint64_t drops = memory_drops + patient_number(patient, "dropped_scratch") +
-                     patient_number(patient, "dropped_nested");
+                     patient_number(patient, "dropped_frees");
     uint64_t used = patient_number(patient, "memory"),
              limit = patient_number(patient, "memory_limit");
     if (interval == 0)

@@ -56,12 +56,12 @@ static void add_drops(struct ht_snapshot *snapshot, const struct ht_record_count
         return;
     }
     add(snapshot,
-        "dropped: %llu (table of live blocks full %llu, stacks full %llu, no buffer %llu, in "
-        "handlers %llu)",
+        "dropped: %llu (table of live blocks full %llu, stacks full %llu, no buffer %llu, "
+        "frees missed %llu)",
         total, (unsigned long long)counts->drops[HT_DROP_LIVE_FULL],
         (unsigned long long)counts->drops[HT_DROP_OVERFLOW],
         (unsigned long long)counts->drops[HT_DROP_SCRATCH],
-        (unsigned long long)counts->drops[HT_DROP_NESTED]);
+        (unsigned long long)counts->drops[HT_DROP_FREE]);
 }
 
 void ht_comments_add(struct ht_snapshot *snapshot)

@@ -102,7 +102,7 @@ static void add_counts(struct line *line)
     add_number(line, "dropped_live", counts.drops[HT_DROP_LIVE_FULL]);
     add_number(line, "dropped_stacks", counts.drops[HT_DROP_OVERFLOW]);
     add_number(line, "dropped_scratch", counts.drops[HT_DROP_SCRATCH]);
-    add_number(line, "dropped_nested", counts.drops[HT_DROP_NESTED]);
+    add_number(line, "dropped_frees", counts.drops[HT_DROP_FREE]);
     add_number(line, "memory", ht_arena_used());
     add_number(line, "memory_limit", ht_arena_limit());
 }

@@ -12,7 +12,7 @@ uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE] __attribute__((aligned(4096)));
 #define STRIPES        64u
 #define STRIPE_BITS    6
 #define CAPACITY_FIRST 64u
-#define PENDING        8u
+#define PENDING        512u
 #define NESTED_SPINS   200
 
 /* `key` is the address in the upper 56 bits and the interval's id in the lower 8; 0 is a free slot.
@@ -31,16 +31,19 @@ struct entry {
  *
  * `pending` holds addresses that were freed while this stripe's lock was held, perhaps by the very
  * code that a signal handler interrupted, or by a fork that is stuck. Whoever takes the lock next
- * removes them first. Their blocks were given back only after they were put here, so nobody can
- * have sampled the address again in between without passing that removal. */
+ * removes them first. Their blocks were given back only after they were put here and counted in
+ * `deferred`, so nobody can have sampled the address again in between without passing that removal.
+ * 32,768 in all: a fork of a large process takes a second, and a free of any block in a page with a
+ * sampled one counts. They are apart from the stripes, which they would spread out. */
 struct stripe {
-    struct ht_lock lock; /* guards all below but pending, which is atomic */
+    struct ht_lock lock; /* guards all below but `deferred`, which is atomic */
     uint32_t capacity, used;
+    uint32_t deferred; /* addresses in pending; for a moment one less than there are */
     struct entry *slots;
-    uintptr_t pending[PENDING];
 } __attribute__((aligned(64)));
 
 static struct stripe stripes[STRIPES];
+static uintptr_t pending[STRIPES][PENDING]; /* atomic */
 static uint64_t missed_frees;
 
 /* Multiplicative hashing: the top bits choose the stripe, the next ones the slot. */
@@ -141,16 +144,28 @@ static bool take_out(struct stripe *stripe, uintptr_t address, struct ht_live_bl
     return true;
 }
 
+static uintptr_t *pending_of(const struct stripe *stripe)
+{
+    return pending[stripe - stripes];
+}
+
+/* The lock is held. */
 static void settle_pending(struct stripe *stripe)
 {
+    if (HT_LIKELY(__atomic_load_n(&stripe->deferred, __ATOMIC_ACQUIRE) == 0))
+        return;
+    uintptr_t *addresses = pending_of(stripe);
+    uint32_t settled = 0;
     for (unsigned i = 0; i < PENDING; i++) {
-        if (HT_LIKELY(__atomic_load_n(&stripe->pending[i], __ATOMIC_RELAXED) == 0))
+        if (__atomic_load_n(&addresses[i], __ATOMIC_RELAXED) == 0)
             continue;
-        uintptr_t address = __atomic_exchange_n(&stripe->pending[i], 0, __ATOMIC_ACQUIRE);
+        uintptr_t address = __atomic_exchange_n(&addresses[i], 0, __ATOMIC_ACQUIRE);
         struct ht_live_block block;
-        if (address != 0 && take_out(stripe, address, &block))
+        if (take_out(stripe, address, &block))
             count_as_freed(&block);
+        settled++;
     }
+    __atomic_fetch_sub(&stripe->deferred, settled, __ATOMIC_RELAXED);
 }
 
 static bool take(struct stripe *stripe)
@@ -175,11 +190,15 @@ static bool take_nested(struct stripe *stripe)
 
 static bool defer(struct stripe *stripe, uintptr_t address)
 {
+    uintptr_t *addresses = pending_of(stripe);
     for (unsigned i = 0; i < PENDING; i++) {
         uintptr_t none = 0;
-        if (__atomic_compare_exchange_n(&stripe->pending[i], &none, address, false,
-                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        if (__atomic_load_n(&addresses[i], __ATOMIC_RELAXED) == 0 &&
+            __atomic_compare_exchange_n(&addresses[i], &none, address, false, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED)) {
+            __atomic_fetch_add(&stripe->deferred, 1, __ATOMIC_RELEASE);
             return true;
+        }
     }
     return false;
 }
@@ -246,6 +265,15 @@ enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_liv
     return found ? HT_LIVE_REMOVED : HT_LIVE_UNKNOWN;
 }
 
+void ht_live_settle(void)
+{
+    for (unsigned i = 0; i < STRIPES; i++) {
+        if (__atomic_load_n(&stripes[i].deferred, __ATOMIC_RELAXED) != 0 &&
+            take_nested(&stripes[i]))
+            ht_lock_release(&stripes[i].lock);
+    }
+}
+
 uint64_t ht_live_count(void)
 {
     uint64_t count = 0;
@@ -267,12 +295,17 @@ void ht_live_fork_prepare(void)
 
 void ht_live_fork_parent(void)
 {
-    for (unsigned i = STRIPES; i-- > 0;)
+    for (unsigned i = STRIPES; i-- > 0;) {
+        settle_pending(&stripes[i]);
         ht_lock_release(&stripes[i].lock);
+    }
 }
 
 void ht_live_fork_child(void)
 {
-    for (unsigned i = 0; i < STRIPES; i++)
+    for (unsigned i = 0; i < STRIPES; i++) {
+        settle_pending(&stripes[i]);
+        stripes[i].deferred = 0; /* who was about to count one is no more */
         ht_lock_reset(&stripes[i].lock);
+    }
 }

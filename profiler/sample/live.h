@@ -41,6 +41,9 @@ enum ht_live_result {
  * hold the very lock. */
 enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_live_block *ret_block);
 
+/* Removes what was deferred, where no lock is in the way. Context: any. */
+void ht_live_settle(void);
+
 uint64_t ht_live_count(void);
 /* Blocks whose free we never saw (ht_live_insert() found their address taken). */
 uint64_t ht_live_missed_frees(void);

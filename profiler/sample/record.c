@@ -220,7 +220,7 @@ enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *re
     struct ht_record_pause pause = ht_record_pause();
     enum ht_live_result result = ht_live_remove((uintptr_t)block, pause.busy != 0, ret_block);
     if (result == HT_LIVE_MISSED)
-        count_drop(HT_DROP_NESTED);
+        count_drop(HT_DROP_FREE);
     ht_record_resume(pause);
     return result;
 }
@@ -239,7 +239,7 @@ void ht_record_restore(const void *block, const struct ht_live_block *was)
     if (!can_be_put_back || !ht_live_insert((uintptr_t)block, was)) {
         if (was != NULL)
             ht_record_freed(was);
-        count_drop(can_be_put_back ? HT_DROP_LIVE_FULL : HT_DROP_NESTED);
+        count_drop(can_be_put_back ? HT_DROP_LIVE_FULL : HT_DROP_FREE);
     }
     ht_record_resume(pause);
 }

@@ -72,7 +72,7 @@ enum ht_drop {
     HT_DROP_SCRATCH,  /* more threads sampling at once than there are buffers: not counted at all */
     /* In a signal handler that interrupted the profiler, or while a fork is stuck: a free that found
      * no room to be left for later, or a failed realloc whose block could not be put back. */
-    HT_DROP_NESTED,
+    HT_DROP_FREE,
     HT_DROPS,
 };
 

@@ -140,11 +140,29 @@ TEST(live_free_in_a_handler_is_deferred_and_counted)
     CHECK_EQ(out.size, 777);
 }
 
+/* A fork settles it, on both of its sides; a snapshot tries to. */
+TEST(live_settles_what_was_deferred)
+{
+    struct ht_live_block in = {4096, a_site(), 1}, out;
+    uint64_t before = ht_live_count();
+    CHECK(ht_live_insert(0x710000, &in));
+    CHECK(ht_live_insert(0x720000, &in));
+    ht_live_fork_prepare();
+    CHECK_EQ(ht_live_remove(0x710000, true, &out), HT_LIVE_DEFERRED);
+    ht_live_settle(); /* not while somebody has the lock */
+    CHECK_EQ(ht_live_count(), before + 2);
+    ht_live_fork_parent();
+    CHECK_EQ(ht_live_count(), before + 1);
+    ht_live_fork_prepare();
+    CHECK_EQ(ht_live_remove(0x720000, true, &out), HT_LIVE_DEFERRED);
+    ht_live_fork_child();
+    CHECK_EQ(ht_live_count(), before);
+}
+
 TEST(live_says_when_no_more_can_be_deferred)
 {
     struct ht_live_block in = {4096, a_site(), 1}, out;
-    const uintptr_t first = 0x710000,
-                    count = 64 * 8 + 1; /* one more than all stripes have room for */
+    const uintptr_t first = 0x710000, count = 64 * 512 + 1; /* one more than there is room for */
     uint64_t before = ht_live_count();
     unsigned deferred = 0, missed = 0;
     for (uintptr_t i = 0; i < count; i++)

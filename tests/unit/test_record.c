@@ -141,17 +141,17 @@ TEST(record_free_in_a_handler_is_no_drop)
     ht_sampler_set_interval(1);
     restart_thread();
     struct sums before = all();
-    uint64_t drops = ht_record_counts().drops[HT_DROP_NESTED];
+    uint64_t drops = ht_record_counts().drops[HT_DROP_FREE];
     struct ht_live_block was;
     hook_malloc(0x40000, 100, 0);
     hook_malloc(0x50000, 100, 0);
     struct ht_record_pause pause = ht_record_pause();
     ht_live_fork_prepare();
     hook_free(0x40000);
-    CHECK_EQ(ht_record_counts().drops[HT_DROP_NESTED], drops);
+    CHECK_EQ(ht_record_counts().drops[HT_DROP_FREE], drops);
     CHECK_EQ(ht_record_forget((void *)0x50000, &was), HT_LIVE_DEFERRED);
     ht_record_restore((void *)0x50000, NULL); /* a realloc that failed: this one is lost */
-    CHECK_EQ(ht_record_counts().drops[HT_DROP_NESTED], drops + 1);
+    CHECK_EQ(ht_record_counts().drops[HT_DROP_FREE], drops + 1);
     ht_live_fork_parent();
     ht_record_resume(pause);
     hook_malloc(0x40000, 5, 0); /* again, before anybody looked */

@@ -65,10 +65,17 @@ def run_stress(t, env, seed):
 
 
 def check_freed(t, profile, sites, what):
-    """Nothing of any site is in use."""
+    """Nothing of any site is in use, but for frees that the profiler says it missed: while the machine is so busy that
+    a fork takes half a second, they may be more than it can keep for later."""
+    missed = re.search(r'frees missed (\d+)', profile.comment('dropped'))
+    missed = int(missed.group(1)) if missed else 0
     for name in list(sites) + [IN_HANDLER]:
         in_use = profile.with_function(name)
-        t.equal((in_use.inuse_objects, in_use.inuse_bytes), (0, 0), what + 'in use of ' + name)
+        if missed == 0:
+            t.equal((in_use.inuse_objects, in_use.inuse_bytes), (0, 0), what + 'in use of ' + name)
+        elif profile.period == 1:
+            t.check(in_use.inuse_objects <= missed, what + 'in use of %s: %d objects, with %d frees missed' % (
+                name, in_use.inuse_objects, missed))
 
 
 def check_allocated(t, profile, text, sites, what):
@@ -97,13 +104,19 @@ def judge(t, seed, **values):
     t.new_output('seed-%d' % seed)
     t.note('seed %d' % seed)
     pid, text = run_stress(t, t.preload(follow=1, **values), seed)
-    profiles = t.profiles()
-    of_program = [p for p, path in zip(profiles, t.files()) if
-                  os.path.basename(path).startswith('stress.%d.' % pid)]
-    t.check(of_program, 'seed %d: no profile at exit' % seed)
-    t.note('%d profiles, %d of the program; %s' % (
-        len(profiles), len(of_program), of_program[-1].comment('dropped')))
-    return of_program[-1], text
+    count = count_of_program = 0
+    last = None
+    for path in t.files():  # one at a time: in ten minutes they are thousands
+        t.check(path.endswith('.pb.gz'), 'left over: ' + os.path.basename(path))
+        profile = t.load(path)
+        count += 1
+        if os.path.basename(path).startswith('stress.%d.' % pid):
+            count_of_program += 1
+            last = profile
+    if last is None:
+        raise Failed('seed %d: no profile at exit' % seed)
+    t.note('%d profiles, %d of the program; %s' % (count, count_of_program, last.comment('dropped')))
+    return last, text
 
 
 def first_seed(parity):
