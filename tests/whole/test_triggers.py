@@ -12,6 +12,10 @@ import time
 from harness import (COMMAND, Failed, check_exact, main, program, takes_signal, test, truth,
                      wait_until)
 
+# Nothing is mounted at / of a directory that a process calls its root.
+with open('/proc/self/mountinfo') as mounts:
+    IN_CHROOT = all(mount.split()[4] != '/' for mount in mounts)
+
 # Ways to end that leave exactly one profile.
 EXITS = ['return', 'exit', '_exit', '_Exit', 'quick_exit', 'thread_exit', 'thread__exit', 'main_pthread_exit',
          'handler__exit', 'small_stack__exit', 'atexit__exit', 'busy_threads_exit', 'busy_threads__exit', 'closed_fds', 'vfork']
@@ -515,7 +519,11 @@ def one_thread_only(t):
     for interval in (1, '512K'):
         t.new_output(str(interval))
         result = t.run_preloaded([program('alone')], interval=interval, every='50ms')
-        t.equal((result.status, result.text, result.err), (plain.status, plain.text, plain.err), 'at %s' % interval)
+        said = result.err
+        if IN_CHROOT:
+            # setns() leads out of it, to where the directory of the profiles is another one, or none.
+            said = re.sub(rb'heaptap: no profile: .*: No such file or directory\n', b'', said)
+        t.equal((result.status, result.text, said), (plain.status, plain.text, plain.err), 'at %s' % interval)
         t.profiles()
 
 
