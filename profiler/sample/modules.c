@@ -172,7 +172,7 @@ static void move_away(struct ht_module *module)
     __atomic_store_n(&module->moved_by, by, __ATOMIC_RELEASE);
 }
 
-/* What seems to be loaded still may be another library by now, which the next note will find out. */
+/* What still seems to be loaded may be another library by now: the next note will find out. */
 void ht_modules_settle(void)
 {
     for (struct ht_module *module = newest; module != NULL; module = module->older) {
@@ -182,9 +182,9 @@ void ht_modules_settle(void)
     }
 }
 
-/* While something is being unloaded, a library may go, and another one get its address, its size and
- * even the loader's block of memory for it, and be sampled, before we are told: then only the file
- * itself tells them apart. The module that is noted cannot go meanwhile: it is on a stack. */
+/* While something is being unloaded, a library may go, and another one get its address, its size
+ * and even the loader's block of memory for it, and be sampled, before we are told: then only the
+ * file itself tells them apart. The module that is noted cannot go meanwhile: it is on a stack. */
 static bool is_certain(const struct ht_module *module)
 {
     return module->is_certain && ht_rules_hidden() == 0;

@@ -26,9 +26,9 @@ ht_interval_id ht_record_begin(size_t size);
 void ht_record_block(const void *block, size_t size, ht_interval_id interval,
                      const struct ht_frame *caller);
 
-/* Forgets a block before it is given back. HT_LIVE_REMOVED: *ret_block is what it was, to be counted
- * as freed by ht_record_freed(), or put back by ht_record_restore() when realloc failed. What is
- * HT_LIVE_DEFERRED will be counted as freed, and cannot be put back: `was` is NULL then. */
+/* Forgets a block before it is given back. HT_LIVE_REMOVED: *ret_block is what it was, to be
+ * counted as freed by ht_record_freed(), or put back by ht_record_restore() when realloc failed.
+ * What is HT_LIVE_DEFERRED will be counted as freed, and cannot be put back: `was` is NULL then. */
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block);
 void ht_record_freed(const struct ht_live_block *block);
 void ht_record_restore(const void *block, const struct ht_live_block *was);
@@ -70,8 +70,8 @@ enum ht_drop {
                           as allocated and freed at once */
     HT_DROP_OVERFLOW, /* no memory for its stack, or a fork: counted under [heaptap: overflow] */
     HT_DROP_SCRATCH,  /* more threads sampling at once than there are buffers: not counted at all */
-    /* In a signal handler that interrupted the profiler, or while a fork is stuck: a free that found
-     * no room to be left for later, or a failed realloc whose block could not be put back. */
+    /* In a signal handler that interrupted the profiler, or while a fork is stuck: a free that
+     * found no room to be left for later, or a failed realloc whose block could not be put back. */
     HT_DROP_FREE,
     HT_DROPS,
 };

@@ -1,5 +1,5 @@
-/* after_dlclose.c: preloaded behind heaptap, runs something of the program's between the C library's
- * dlclose() and the end of heaptap's: what another thread might do there. */
+/* after_dlclose.c: preloaded behind heaptap, runs something of the program's between the C
+ * library's dlclose() and the end of heaptap's: what another thread might do there. */
 #include <dlfcn.h>
 #include <stddef.h>
 #include <string.h>

@@ -1,8 +1,8 @@
-/* step.c: `step alloc|redraw` interrupts the allocation functions at each of their instructions: calls
- * are executed step by step, and a signal handler does something at each step, then at each seventh,
- * beginning with each of the first seven. It allocates and frees, or makes the thread draw a new gap
- * (as the profiler's own handler does in the child of a fork). It does so where the C library's
- * allocator is not at work, which could not be called again. */
+/* step.c: `step alloc|redraw` interrupts the allocation functions at each of their instructions:
+ * calls are executed step by step, and a signal handler does something at each step, then at each
+ * seventh, beginning with each of the first seven. It allocates and frees, or makes the thread draw
+ * a new gap (as the profiler's own handler does in the child of a fork). It does so where the C
+ * library's allocator is not at work, which could not be called again. */
 #include "truth.h"
 
 #include <dlfcn.h>
