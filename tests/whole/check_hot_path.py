@@ -43,8 +43,19 @@ def instructions_of_the_hooks(t):
         t.check(len(path) <= most, '%s: %d instructions, not %d: %s' % (name, len(path), most, path))
 
 
+def without_debug_information(t, path):
+    """A copy of it: valgrind 3.19 does not understand all that clang writes, and gives up."""
+    copy = t.path(os.path.basename(path))
+    if not os.path.exists(copy):
+        subprocess.run(['strip', '-g', '-o', copy, path], check=True)
+    return copy
+
+
 def counted(t, argv, env):
     """The instructions of a run, by valgrind."""
+    if env:
+        env = dict(env, LD_PRELOAD=without_debug_information(t, SO))
+    argv = [without_debug_information(t, argv[0])] + argv[1:]
     log = t.path('callgrind')
     t.run([find_program('valgrind'), '--tool=callgrind', '--callgrind-out-file=' + log] + argv,
           dict(env or {}, HEAPTAP_SIGNAL='none'), timeout=300)
