@@ -157,6 +157,8 @@ void patient_ask(struct patient *patient)
     patient->answer =
         ask_line(process, HT_REQUEST_STATUS, ANSWER_MS, patient->line, sizeof(patient->line));
     patient->has_answered = patient->answer == 0;
+    if (patient->answer == -ETIMEDOUT)
+        read_status(patient); /* it may have been stopped just now */
     if (patient->has_answered)
         patient_split_answer(patient);
 }
