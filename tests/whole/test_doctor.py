@@ -91,6 +91,18 @@ def healthy(t):
 
 
 @test
+def fixed_address(t):
+    """A program that is not position-independent, such as Debian's python3, seems to have a malloc of its own: it has not."""
+    t.need(os.path.exists('/usr/bin/python3'), 'no /usr/bin/python3')
+    process = t.start(['/usr/bin/python3', '-c', 'import sys; print("ready", flush=True); sys.stdin.read()'],
+                      t.preload(at_exit=0), stdin=-1, stdout=-1)
+    process.stdout.readline()
+    doctor(t, 'python3', process.pid, right=['underneath', 'every allocation'])
+    process.stdin.close()
+    t.equal(process.wait(20), 0, 'status')
+
+
+@test
 def preloaded_allocator(t):
     """The allocator underneath is named."""
     path = allocator('jemalloc')
