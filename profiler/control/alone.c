@@ -1,6 +1,5 @@
 #include "control/alone.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -12,6 +11,7 @@
 #include "control/fork.h"
 #include "control/sandbox.h"
 #include "control/trigger.h"
+#include "hooks/next.h"
 #include "sys/arch.h"
 #include "sys/compiler.h"
 
@@ -34,19 +34,12 @@ static int (*next_setns)(int, int);
 static int (*next_prctl)(int, unsigned long, unsigned long, unsigned long, unsigned long);
 static int (*next_capset)(void *, const void *);
 
-static void find(void *to, const char *name)
-{
-    void *symbol = dlsym(RTLD_NEXT, name);
-    if (symbol != NULL)
-        memcpy(to, &symbol, sizeof(symbol));
-}
-
 void ht_alone_start(void)
 {
-    find(&next_unshare, "unshare");
-    find(&next_setns, "setns");
-    find(&next_prctl, "prctl");
-    find(&next_capset, "capset");
+    ht_next_find(&next_unshare, "unshare");
+    ht_next_find(&next_setns, "setns");
+    ht_next_find(&next_prctl, "prctl");
+    ht_next_find(&next_capset, "capset");
 }
 
 static int result_of(intptr_t r)
@@ -118,13 +111,15 @@ int prctl(int option, ...)
     unsigned long a = va_arg(arguments, unsigned long), b = va_arg(arguments, unsigned long);
     unsigned long c = va_arg(arguments, unsigned long), d = va_arg(arguments, unsigned long);
     va_end(arguments);
-    unsigned entered = option == PR_SET_SECCOMP ? ht_sandbox_enter(a, b, false) : 0;
+    struct ht_sandbox_entry entry = {0};
+    if (option == PR_SET_SECCOMP)
+        entry = ht_sandbox_enter(a, b, false);
     bool aside =
         changes_capabilities(option, a) && ht_fork_is_own_process() && ht_trigger_step_aside();
     int r = next_prctl != NULL
                 ? next_prctl(option, a, b, c, d)
                 : result_of(ht_arch_syscall(SYS_prctl, (uintptr_t)option, a, b, c, d, 0));
-    ht_sandbox_entered(entered, r == 0);
+    ht_sandbox_entered(&entry, r == 0);
     if (aside)
         ht_trigger_come_back();
     return r;

@@ -1,6 +1,5 @@
 #include "control/exit.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -8,6 +7,7 @@
 #include "control/dump.h"
 #include "control/fork.h"
 #include "control/sandbox.h"
+#include "hooks/next.h"
 #include "sys/arch.h"
 
 #include "sys/poison.h"
@@ -34,13 +34,6 @@ __attribute__((destructor)) static void at_exit(void)
     write_last();
 }
 
-static void find(void *to, const char *name)
-{
-    void *symbol = dlsym(RTLD_NEXT, name);
-    if (symbol != NULL)
-        memcpy(to, &symbol, sizeof(symbol));
-}
-
 bool ht_exit_is_wanted(void)
 {
     return wanted;
@@ -48,8 +41,8 @@ bool ht_exit_is_wanted(void)
 
 void ht_exit_start(bool write_profile)
 {
-    find(&next__exit, "_exit");
-    find(&next__Exit, "_Exit");
+    ht_next_find(&next__exit, "_exit");
+    ht_next_find(&next__Exit, "_Exit");
     wanted = write_profile;
     if (wanted)
         at_quick_exit(write_last);

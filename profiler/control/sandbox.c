@@ -1,10 +1,8 @@
 #include "control/sandbox.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -16,6 +14,7 @@
 #include "control/fork.h"
 #include "control/request.h"
 #include "control/trigger.h"
+#include "hooks/next.h"
 #include "sample/record.h"
 #include "sample/sampler.h"
 #include "sys/message.h"
@@ -26,8 +25,8 @@
 HT_EXPORT long ht_sandbox_syscall(long number, long a, long b, long c, long d, long e,
                                   long f) __asm__("syscall");
 
-/* What is forbidden; and that the collector stepped aside for the filter. */
-enum { SAMPLING = 1, WRITING = 2, STEPPED_ASIDE = 4 };
+/* What is forbidden. */
+enum { SAMPLING = 1, WRITING = 2 };
 
 struct call {
     unsigned for_what;
@@ -109,6 +108,12 @@ static unsigned judge(unsigned long mode, const struct sock_fprog *filter, const
     return found;
 }
 
+static void set_sampling(unsigned what, uint64_t interval)
+{
+    if ((what & SAMPLING) != 0 && ht_sampler_set_interval(interval) == 0)
+        ht_record_redraw();
+}
+
 /* While it can still be said. */
 static void say(unsigned found, const char *name)
 {
@@ -120,34 +125,37 @@ static void say(unsigned found, const char *name)
         ht_message_tell("a seccomp filter of the program ends it for %s: %s", name, what);
 }
 
-unsigned ht_sandbox_enter(unsigned long mode, unsigned long filter, bool for_all_threads)
+struct ht_sandbox_entry ht_sandbox_enter(unsigned long mode, unsigned long filter,
+                                         bool for_all_threads)
 {
+    struct ht_sandbox_entry entry = {0};
     const char *name;
     if (!ht_fork_is_own_process()) /* the child of a vfork */
-        return 0;
+        return entry;
     unsigned found = judge(mode, (const struct sock_fprog *)filter, &name);
     if (found == 0)
-        return 0;
-    __atomic_store_n(&reason, name, __ATOMIC_RELAXED);
+        return entry;
     /* The collector would be ended for its next system call. Without this, it goes on: a filter is
      * that of the thread that installs it, and of those it makes. */
-    if (for_all_threads && ht_trigger_step_aside())
-        found |= STEPPED_ASIDE;
-    __atomic_fetch_or(&forbidden, found & (SAMPLING | WRITING), __ATOMIC_SEQ_CST);
-    if ((found & SAMPLING) != 0 && ht_sampler_set_interval(0) == 0)
-        ht_record_redraw();
-    say(found, name);
-    return found;
+    entry.stepped_aside = for_all_threads && ht_trigger_step_aside();
+    entry.interval = ht_sampler_interval();
+    entry.added = found & ~__atomic_fetch_or(&forbidden, found, __ATOMIC_SEQ_CST);
+    if (entry.added == 0)
+        return entry;
+    __atomic_store_n(&reason, name, __ATOMIC_RELAXED);
+    set_sampling(entry.added, 0);
+    say(entry.added, name);
+    return entry;
 }
 
-void ht_sandbox_entered(unsigned entered, bool done)
+void ht_sandbox_entered(const struct ht_sandbox_entry *entry, bool done)
 {
-    if (entered != 0 && !done) {
-        /* Refused. Sampling stays off: it would have to begin with what was missed. */
-        __atomic_store_n(&forbidden, 0, __ATOMIC_SEQ_CST);
-        if ((entered & STEPPED_ASIDE) != 0)
-            ht_trigger_come_back();
-    }
+    if (done)
+        return;
+    __atomic_fetch_and(&forbidden, ~entry->added, __ATOMIC_SEQ_CST);
+    set_sampling(entry->added, entry->interval);
+    if (entry->stepped_aside)
+        ht_trigger_come_back();
 }
 
 bool ht_sandbox_is_closed(void)
@@ -164,9 +172,8 @@ const char *ht_sandbox_reason(void)
 
 void ht_sandbox_start(void)
 {
-    void *symbol = dlsym(RTLD_NEXT, "syscall");
-    HT_ASSERT(symbol != NULL);
-    memcpy(&next_syscall, &symbol, sizeof(symbol));
+    ht_next_find(&next_syscall, "syscall");
+    HT_ASSERT(next_syscall != first_syscall);
 }
 
 static long first_syscall(long number, long a, long b, long c, long d, long e, long f)
@@ -178,15 +185,15 @@ static long first_syscall(long number, long a, long b, long c, long d, long e, l
 __attribute__((noinline)) static long install(long operation, long flags, long filter)
 {
     bool for_all = (flags & (SECCOMP_FILTER_FLAG_TSYNC)) != 0;
-    unsigned entered = 0;
+    struct ht_sandbox_entry entry = {0};
     if (operation == SECCOMP_SET_MODE_FILTER)
-        entered = ht_sandbox_enter(SECCOMP_MODE_FILTER, (unsigned long)filter, for_all);
+        entry = ht_sandbox_enter(SECCOMP_MODE_FILTER, (unsigned long)filter, for_all);
     else if (operation == SECCOMP_SET_MODE_STRICT)
-        entered = ht_sandbox_enter(SECCOMP_MODE_STRICT, 0, false);
+        entry = ht_sandbox_enter(SECCOMP_MODE_STRICT, 0, false);
     long r = next_syscall(SYS_seccomp, operation, flags, filter, 0, 0, 0);
     /* With TSYNC, a thread that cannot follow is a result above 0; with NEW_LISTENER, a
      * descriptor is. */
-    ht_sandbox_entered(entered, r == 0 || (r > 0 && !for_all));
+    ht_sandbox_entered(&entry, r == 0 || (r > 0 && !for_all));
     return r;
 }
 

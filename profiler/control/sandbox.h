@@ -12,10 +12,17 @@
 
 void ht_sandbox_start(void);
 
-/* Before the program makes the system call prctl(PR_SET_SECCOMP, mode, filter), and after it. The
- * first returns what the second wants to know. */
-unsigned ht_sandbox_enter(unsigned long mode, unsigned long filter, bool for_all_threads);
-void ht_sandbox_entered(unsigned entered, bool done);
+/* What a filter adds to what is forbidden already, and what to undo if it is refused. */
+struct ht_sandbox_entry {
+    unsigned added;
+    bool stepped_aside;
+    uint64_t interval;
+};
+
+/* Before the program makes the system call prctl(PR_SET_SECCOMP, mode, filter), and after it. */
+struct ht_sandbox_entry ht_sandbox_enter(unsigned long mode, unsigned long filter,
+                                         bool for_all_threads);
+void ht_sandbox_entered(const struct ht_sandbox_entry *entry, bool done);
 
 /* Whether no profile may be written, and no thread made. Context: any. */
 bool ht_sandbox_is_closed(void);

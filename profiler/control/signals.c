@@ -1,6 +1,5 @@
 #include "control/signals.h"
 
-#include <dlfcn.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -8,6 +7,7 @@
 #include "control/fork.h"
 #include "control/sandbox.h"
 #include "control/trigger.h"
+#include "hooks/next.h"
 #include "sys/arch.h"
 #include "sys/message.h"
 #include "sys/os.h"
@@ -41,16 +41,10 @@ static bool was_put_back;
 static sigaction_function next_sigaction;
 static signal_function next_signals[5];
 
-static void find(void *to, const char *name)
-{
-    void *symbol = dlsym(RTLD_NEXT, name);
-    memcpy(to, &symbol, sizeof(symbol));
-}
-
 static int call_sigaction(int number, const struct sigaction *action, struct sigaction *ret_old)
 {
     if (next_sigaction == NULL)
-        find(&next_sigaction, "sigaction");
+        ht_next_find(&next_sigaction, "sigaction");
     return next_sigaction(number, action, ret_old);
 }
 
@@ -144,7 +138,7 @@ static handler_function call_signal(unsigned which, const char *name, int flags,
                                     handler_function handler)
 {
     if (next_signals[which] == NULL)
-        find(&next_signals[which], name);
+        ht_next_find(&next_signals[which], name);
     if (!is_for_us(number))
         return next_signals[which](number, handler);
     if (handler == SIG_DFL) {

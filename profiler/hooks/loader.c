@@ -1,8 +1,8 @@
 /* loader.c: dlclose, so that what was learnt of a library goes with it. dlopen is not wrapped: it
  * searches by the RUNPATH of its caller, which would be us. */
 #include <dlfcn.h>
-#include <string.h>
 
+#include "hooks/next.h"
 #include "sample/record.h"
 
 HT_EXPORT int dlclose(void *handle);
@@ -12,9 +12,8 @@ static int (*next_dlclose)(void *) = first_dlclose;
 
 HT_IN_STACKS static int first_dlclose(void *handle)
 {
-    void *symbol = dlsym(RTLD_NEXT, "dlclose");
-    HT_ASSERT(symbol != NULL);
-    memcpy(&next_dlclose, &symbol, sizeof(symbol));
+    ht_next_find(&next_dlclose, "dlclose");
+    HT_ASSERT(next_dlclose != first_dlclose);
     return next_dlclose(handle);
 }
 

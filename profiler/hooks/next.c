@@ -160,7 +160,7 @@ __attribute__((used)) static const struct {
     int (*dlclose)(void *);
 } hooks = {malloc, _Znwm, dlclose};
 
-static void find(void *to, const char *name)
+void ht_next_find(void *to, const char *name)
 {
     void *symbol = dlsym(RTLD_NEXT, name);
     if (symbol != NULL)
@@ -177,19 +177,19 @@ void ht_next_resolve(void)
     struct ht_next found = ht_next;
     found.free_sized = free_without_size;
     found.free_aligned_sized = free_without_alignment;
-    find(&found.malloc, "malloc");
-    find(&found.calloc, "calloc");
-    find(&found.realloc, "realloc");
-    find(&found.reallocarray, "reallocarray");
-    find(&found.free, "free");
-    find(&found.posix_memalign, "posix_memalign");
-    find(&found.aligned_alloc, "aligned_alloc");
-    find(&found.memalign, "memalign");
-    find(&found.valloc, "valloc");
-    find(&found.pvalloc, "pvalloc");
-    find(&found.free_sized, "free_sized");
-    find(&found.free_aligned_sized, "free_aligned_sized");
-    find(&found.malloc_usable_size, "malloc_usable_size");
+    ht_next_find(&found.malloc, "malloc");
+    ht_next_find(&found.calloc, "calloc");
+    ht_next_find(&found.realloc, "realloc");
+    ht_next_find(&found.reallocarray, "reallocarray");
+    ht_next_find(&found.free, "free");
+    ht_next_find(&found.posix_memalign, "posix_memalign");
+    ht_next_find(&found.aligned_alloc, "aligned_alloc");
+    ht_next_find(&found.memalign, "memalign");
+    ht_next_find(&found.valloc, "valloc");
+    ht_next_find(&found.pvalloc, "pvalloc");
+    ht_next_find(&found.free_sized, "free_sized");
+    ht_next_find(&found.free_aligned_sized, "free_aligned_sized");
+    ht_next_find(&found.malloc_usable_size, "malloc_usable_size");
     HT_ASSERT(found.malloc != first_malloc && found.free != first_free);
     /* Two threads that come here at once store the same values. */
     ht_next = found;

@@ -29,6 +29,10 @@ extern HT_HIDDEN struct ht_next ht_next;
 /* Finds them now; harmless when done already. Context: any; calls the loader. */
 void ht_next_resolve(void);
 
+/* Puts the next function of that name, after ours, where `to` points to a pointer to a function;
+ * leaves it as it is when there is none. Context: any; calls the loader. */
+void ht_next_find(void *to, const char *name);
+
 /* Where the malloc underneath is. */
 const void *ht_next_address(void);
 

@@ -3,7 +3,8 @@
  *     sandboxed WAY ACTION ALLOWED
  *
  * WAY: prctl, syscall, tsync (syscall() with SECCOMP_FILTER_FLAG_TSYNC), thread (by prctl, in a
- * thread of its own), child (by prctl, in the child of a fork). ACTION, on all that is not allowed:
+ * thread of its own), child (by prctl, in the child of a fork), refused (the kernel refuses it),
+ * again (by prctl, and then once more, which is refused). ACTION, on all that is not allowed:
  * kill, trap, errno. ALLOWED: least, what malloc and write take; probe, rt_sigprocmask and what else
  * sampling takes, too; all but openat: "files". */
 #include "truth.h"
@@ -65,9 +66,20 @@ static void write_filter(const char *action, const char *allowed)
     add(BPF_RET | BPF_K, 0, 0, verdict);
 }
 
+static void be_refused(const struct sock_fprog *program)
+{
+    const long no_such_flag = 1L << 30;
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, no_such_flag, program) != -1)
+        die("not refused");
+}
+
 static void install(const char *way)
 {
     struct sock_fprog program = {length, filter};
+    if (strcmp(way, "refused") == 0) {
+        be_refused(&program);
+        return;
+    }
     long flags = strcmp(way, "tsync") == 0 ? SECCOMP_FILTER_FLAG_TSYNC : 0;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         die("no_new_privs");
@@ -79,6 +91,8 @@ static void install(const char *way)
                  : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
     if (r != 0)
         die("no filter");
+    if (strcmp(way, "again") == 0)
+        be_refused(&program);
 }
 
 NOINLINE static void site(size_t size)

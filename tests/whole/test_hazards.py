@@ -375,6 +375,21 @@ def sandboxed(t):
 
 
 @test
+def refused_sandbox(t):
+    """A filter that the kernel refuses changes nothing; one that is refused after another does not undo the first."""
+    plain = t.run([program('sandboxed'), 'refused', 'kill', 'least'], status=None)
+    for what, path, env in ways(t, 'sandboxed'):
+        result = t.run([path, 'refused', 'kill', 'least'], env, status=None)
+        t.equal((result.status, result.out), (4, plain.out), what)
+        profile = t.only_profile()
+        if profile.period == 1:
+            t.equal(profile.with_function('site').alloc_objects, int(result.text.split()[-1]), what)
+        result = t.run([path, 'again', 'kill', 'files'], env, status=None)
+        t.equal((result.status, result.out), (4, plain.out), what + ', again')
+        t.equal(len(t.files()), 1, what + ', again: profiles')
+
+
+@test
 def opened_late(t):
     """dlopen of libheaptap itself: it works or says why not, and the program goes on."""
     for how in ('local', 'global'):
