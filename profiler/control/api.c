@@ -88,7 +88,7 @@ HT_EXPORT int heaptap_statistics_sized(struct heaptap_statistics *statistics, ui
         .interval_bytes = ht_sampler_interval(),
         .samples = counts.samples,
         .live_samples = ht_live_count(),
-        .stacks = ht_stacks_count(),
+        .stacks = ht_stacks_total(),
         .profiles = ht_dump_count(),
         .memory_bytes = ht_arena_used(),
         .memory_limit_bytes = ht_arena_limit(),

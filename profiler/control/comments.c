@@ -73,7 +73,7 @@ void ht_comments_add(struct ht_snapshot *snapshot)
         add(snapshot, "interval doubled %u times: memory ran short (HEAPTAP_MEMORY)", counts.eased);
     add(snapshot, "# samples taken: %llu", (unsigned long long)counts.samples);
     add(snapshot, "# live samples: %llu", (unsigned long long)ht_live_count());
-    add(snapshot, "# stacks: %llu", (unsigned long long)ht_stacks_count());
+    add(snapshot, "# stacks: %llu", (unsigned long long)ht_stacks_total());
     add_drops(snapshot, &counts);
     if (ht_live_missed_frees() != 0)
         add(snapshot, "# frees not seen: %llu", (unsigned long long)ht_live_missed_frees());
@@ -83,9 +83,10 @@ void ht_comments_add(struct ht_snapshot *snapshot)
     if (ht_unwind_check_is_on()) {
         struct ht_unwind_check check = ht_unwind_check_result();
         add(snapshot,
-            "# unwind check: %llu stacks compared, %llu mismatches, %llu longer than libgcc's",
+            "# unwind check: %llu stacks compared, %llu mismatches, %llu longer than libgcc's, "
+            "%llu by memo",
             (unsigned long long)check.compared, (unsigned long long)check.mismatches,
-            (unsigned long long)check.shorter);
+            (unsigned long long)check.shorter, (unsigned long long)check.memos);
     }
     add(snapshot, "# process: %llu bytes resident", resident_bytes());
 }

@@ -11,6 +11,7 @@
 #include "control/tell.h"
 #include "report/pprof.h"
 #include "report/tables.h"
+#include "sample/exact.h"
 #include "sample/live.h"
 #include "sample/record.h"
 #include "sys/arena.h"
@@ -64,6 +65,7 @@ struct dump {
 
 static int encode(struct dump *dump, int fd)
 {
+    ht_exact_settle();
     ht_live_settle();
     ht_snapshot_of_tables(&dump->snapshot);
     ht_comments_add(&dump->snapshot);

@@ -5,6 +5,7 @@
 #include "control/dump.h"
 #include "control/trigger.h"
 #include "report/loaded.h"
+#include "sample/exact.h"
 #include "sample/live.h"
 #include "sample/record.h"
 #include "sample/stacks.h"
@@ -27,6 +28,8 @@ static void prepare(void)
     ht_loaded_fork_prepare();
     struct ht_record_pause pause = ht_record_pause();
     ht_learn_fork_prepare();
+    ht_exact_fork_prepare();
+    ht_tree_fork_prepare();
     ht_stacks_fork_prepare();
     ht_live_fork_prepare();
     ht_arena_fork_prepare();
@@ -41,6 +44,8 @@ static void in_parent(void)
     ht_arena_fork_parent();
     ht_live_fork_parent();
     ht_stacks_fork_parent();
+    ht_tree_fork_parent();
+    ht_exact_fork_parent();
     ht_learn_fork_parent();
     ht_record_resume(pause);
     ht_loaded_fork_parent();
@@ -54,6 +59,8 @@ static void in_child(void)
     ht_arena_fork_child();
     ht_live_fork_child();
     ht_stacks_fork_child();
+    ht_tree_fork_child();
+    ht_exact_fork_child();
     ht_learn_fork_child();
     ht_record_fork_child();
     ht_loaded_fork_child();

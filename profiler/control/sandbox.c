@@ -74,6 +74,7 @@ static const struct call calls[] = {
     /* A collector's. */
     {WRITING, SYS_clone3, "clone3", {0}},
     {WRITING, SYS_tgkill, "tgkill", {0, 0, HT_REQUEST_SIGNAL}},
+    {WRITING, SYS_tgkill, "tgkill", {0, 0, 0}},
     {WRITING, SYS_prctl, "prctl", {PR_SET_NAME}},
     {WRITING, SYS_close_range, "close_range", {0}},
     {WRITING, SYS_mprotect, "mprotect", {0, HT_PAGE, PROT_READ | PROT_WRITE}},

@@ -98,7 +98,7 @@ static void add_counts(struct line *line)
     add_number(line, "eased", counts.eased);
     add_number(line, "samples", counts.samples);
     add_number(line, "live", ht_live_count());
-    add_number(line, "stacks", ht_stacks_count());
+    add_number(line, "stacks", ht_stacks_total());
     add_number(line, "dropped_live", counts.drops[HT_DROP_LIVE_FULL]);
     add_number(line, "dropped_stacks", counts.drops[HT_DROP_OVERFLOW]);
     add_number(line, "dropped_scratch", counts.drops[HT_DROP_SCRATCH]);

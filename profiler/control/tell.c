@@ -49,7 +49,7 @@ static size_t make_line(char *line, const struct ht_telling *telling)
         (size_t)snprintf(line + length, LINE_SIZE - length, "\t%lld\t%lld\t%llu\t%llu\t%s\n",
                          (long long)totals->inuse_bytes, (long long)totals->inuse_objects,
                          (unsigned long long)ht_record_counts().samples,
-                         (unsigned long long)ht_stacks_count(), error != NULL ? error : "error");
+                         (unsigned long long)ht_stacks_total(), error != NULL ? error : "error");
     return length;
 }
 

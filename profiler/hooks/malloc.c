@@ -76,9 +76,7 @@ static bool forget(void *block)
 {
     if (HT_UNLIKELY(ht_early_owns(block)))
         return true;
-    struct ht_live_block was;
-    if (ht_record_forget(block, &was) == HT_LIVE_REMOVED)
-        ht_record_freed(&was);
+    ht_record_free(block);
     return false;
 }
 

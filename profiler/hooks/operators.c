@@ -168,13 +168,6 @@ NEWS(DEFINE_NEW)
 
 /* ---- delete ---- */
 
-static void forget(void *block)
-{
-    struct ht_live_block was;
-    if (ht_record_forget(block, &was) == HT_LIVE_REMOVED)
-        ht_record_freed(&was);
-}
-
 /* In a C++ program without a C++ library, as with new, free() it is. */
 #define DEFINE_DELETE(name, parameters, arguments)                                                 \
     REPLACEABLE void name parameters;                                                              \
@@ -199,7 +192,7 @@ static void forget(void *block)
                                                                                                    \
     HT_COLD static void slow_##name parameters                                                     \
     {                                                                                              \
-        forget(block);                                                                             \
+        ht_record_free(block);                                                                     \
         if (next_##name != first_##name || find_##name(__builtin_return_address(0)))               \
             next_##name arguments;                                                                 \
         else                                                                                       \

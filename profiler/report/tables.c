@@ -24,32 +24,33 @@ static uint64_t in_use(uint64_t came, uint64_t went)
 
 /* From the exact sums: the rounded ones of a block that stands for 1.3 would give a size that no
  * block of the bucket has. */
-static int64_t mean_size(const struct ht_site_view *site)
+static int64_t mean_size(const struct ht_counts *counts)
 {
-    double bytes = (double)site->alloc_bytes / (1 << HT_BYTES_SHIFT);
-    double objects = (double)site->alloc_objects / (1 << HT_OBJECTS_SHIFT);
+    double bytes = (double)counts->alloc_bytes / (1 << HT_BYTES_SHIFT);
+    double objects = (double)counts->alloc_objects / (1 << HT_OBJECTS_SHIFT);
     return (int64_t)(bytes / objects + 0.5);
 }
 
 static int show(void *context, const struct ht_site_view *site)
 {
     struct walk *walk = context;
-    uint64_t objects = in_use(site->alloc_objects, site->free_objects);
-    uint64_t bytes = in_use(site->alloc_bytes, site->free_bytes);
+    const struct ht_counts *counts = &site->counts;
+    uint64_t objects = in_use(counts->alloc_objects, counts->free_objects);
+    uint64_t bytes = in_use(counts->alloc_bytes, counts->free_bytes);
     /* The two were not read in one instant: never show bytes without objects. */
     if (objects == 0 || bytes == 0)
         objects = bytes = 0;
     struct ht_sample sample = {
         .pcs = site->pcs,
         .depth = site->depth,
-        .alloc_objects = rounded(site->alloc_objects, HT_OBJECTS_SHIFT),
-        .alloc_bytes = rounded(site->alloc_bytes, HT_BYTES_SHIFT),
+        .alloc_objects = rounded(counts->alloc_objects, HT_OBJECTS_SHIFT),
+        .alloc_bytes = rounded(counts->alloc_bytes, HT_BYTES_SHIFT),
         .inuse_objects = rounded(objects, HT_OBJECTS_SHIFT),
         .inuse_bytes = rounded(bytes, HT_BYTES_SHIFT),
     };
     if (sample.alloc_objects == 0 || sample.alloc_bytes == 0)
         return 0;
-    sample.block_bytes = mean_size(site);
+    sample.block_bytes = mean_size(counts);
     return walk->visit(walk->context, &sample);
 }
 

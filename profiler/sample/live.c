@@ -1,6 +1,7 @@
 #include "sample/live.h"
 
 #include "sample/hot.h"
+#include "sample/shadow.h"
 #include "sys/arch.h"
 #include "sys/arena.h"
 #include "sys/lock.h"
@@ -228,17 +229,46 @@ static bool make_room(struct stripe *stripe)
     return true;
 }
 
+static struct ht_live_block exact_block(struct ht_shadow_block block)
+{
+    return (struct ht_live_block){
+        .size = block.size, .site = block.site, .interval = HT_INTERVAL_EXACT};
+}
+
+static void count_missed(const struct ht_live_block *missed)
+{
+    count_as_freed(missed);
+    __atomic_fetch_add(&missed_frees, 1, __ATOMIC_RELAXED);
+}
+
+/* False: the block is for the table. In neither case the shadow still has another one there. */
+static bool insert_into_shadow(uintptr_t address, const struct ht_live_block *block)
+{
+    struct ht_shadow_block was;
+    enum ht_shadow_result result = HT_SHADOW_REFUSED;
+    if (block->interval == HT_INTERVAL_EXACT)
+        result = ht_shadow_insert(address, block->size, block->site, &was);
+    if (result == HT_SHADOW_INSERTED)
+        return true;
+    if (result == HT_SHADOW_REPLACED || ht_shadow_remove(address, &was)) {
+        struct ht_live_block missed = exact_block(was);
+        count_missed(&missed);
+    }
+    return result == HT_SHADOW_REPLACED;
+}
+
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
 {
     address = bare(address);
+    if (insert_into_shadow(address, block))
+        return true;
     struct stripe *stripe = stripe_of(address);
     bool inserted = false;
     if (!take(stripe))
         return false;
     struct ht_live_block missed;
     if (HT_UNLIKELY(take_out(stripe, address, &missed))) {
-        count_as_freed(&missed);
-        __atomic_fetch_add(&missed_frees, 1, __ATOMIC_RELAXED);
+        count_missed(&missed);
     }
     if (make_room(stripe)) {
         stripe->slots[find(stripe, address)] = (struct entry){
@@ -257,6 +287,11 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
 enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_live_block *ret_block)
 {
     address = bare(address);
+    struct ht_shadow_block exact;
+    if (ht_shadow_remove(address, &exact)) {
+        *ret_block = exact_block(exact);
+        return HT_LIVE_REMOVED;
+    }
     struct stripe *stripe = stripe_of(address);
     if (!(nested ? take_nested(stripe) : take(stripe)))
         return defer(stripe, address) ? HT_LIVE_DEFERRED : HT_LIVE_MISSED;
@@ -276,7 +311,7 @@ void ht_live_settle(void)
 
 uint64_t ht_live_count(void)
 {
-    uint64_t count = 0;
+    uint64_t count = ht_shadow_count();
     for (unsigned i = 0; i < STRIPES; i++)
         count += __atomic_load_n(&stripes[i].used, __ATOMIC_RELAXED);
     return count;

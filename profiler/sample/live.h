@@ -3,7 +3,7 @@
  * At one sample per 512 KiB a 10 GiB heap has about 20,000 entries, while the program frees
  * millions of blocks we never sampled. So a free first takes the test in hot.h, which may say
  * "maybe" of a stranger but never "no" of one of ours; this table has the truth, and keeps that
- * test's page shadow.
+ * test's page shadow. At an interval of 1 most blocks are in shadow.h instead.
  *
  * 64 stripes, each with a lock of its own (rank HT_RANK_LIVE); 16 bytes an entry, 21 to 43 with the
  * room that probing needs. */

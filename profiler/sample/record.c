@@ -1,8 +1,10 @@
 #include "sample/record.h"
 
+#include "sample/exact.h"
 #include "sample/frames.h"
 #include "sample/hot.h"
 #include "sample/unwind.h"
+#include "sample/unwind_check.h"
 #include "sample/unwind_learn.h"
 #include "sys/arena.h"
 
@@ -13,7 +15,7 @@ HT_THREAD_LOCAL struct ht_thread ht_thread;
 uint32_t ht_record_attention = 1;
 
 static unsigned depth_max = 128;
-static uint64_t samples;
+static uint64_t samples; /* and those of all tallies */
 static uint64_t drops[HT_DROPS];
 static unsigned eased; /* times that ease() has doubled the interval */
 
@@ -24,7 +26,8 @@ static void count_drop(enum ht_drop reason)
 
 struct ht_record_counts ht_record_counts(void)
 {
-    struct ht_record_counts counts = {.samples = __atomic_load_n(&samples, __ATOMIC_RELAXED)};
+    struct ht_record_counts counts = {.samples = __atomic_load_n(&samples, __ATOMIC_RELAXED) +
+                                                 ht_tally_samples()};
     for (unsigned i = 0; i < HT_DROPS; i++)
         counts.drops[i] = __atomic_load_n(&drops[i], __ATOMIC_RELAXED);
     counts.eased = __atomic_load_n(&eased, __ATOMIC_RELAXED);
@@ -132,9 +135,25 @@ ht_interval_id ht_record_begin(size_t size)
 #define BUFFERS 64u
 
 static struct buffer {
-    uintptr_t *pcs; /* depth_max + 1 of them, made at first use */
+    uintptr_t *pcs; /* leaf first; this and the path's are made at first use */
+    struct ht_path path;
     uint32_t taken;
 } buffers[BUFFERS];
+
+/* A frame more than are kept: the one that says the stack was cut. */
+static bool make_buffer(struct buffer *buffer)
+{
+    size_t depth = depth_max + 1;
+    char *memory =
+        ht_arena_alloc(depth * (2 * sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(ht_node)));
+    if (memory == NULL)
+        return false;
+    buffer->pcs = (uintptr_t *)memory;
+    buffer->path.pcs = buffer->pcs + depth;
+    buffer->path.hashes = buffer->path.pcs + depth;
+    buffer->path.nodes = (ht_node *)(buffer->path.hashes + depth);
+    return true;
+}
 
 static struct buffer *take_buffer(void)
 {
@@ -144,9 +163,7 @@ static struct buffer *take_buffer(void)
         struct buffer *buffer = &buffers[(first + i) % BUFFERS];
         if (__atomic_exchange_n(&buffer->taken, 1, __ATOMIC_ACQUIRE) != 0)
             continue;
-        if (buffer->pcs == NULL)
-            buffer->pcs = ht_arena_alloc((depth_max + 1) * sizeof(*buffer->pcs));
-        if (buffer->pcs != NULL)
+        if (buffer->pcs != NULL || make_buffer(buffer))
             return buffer;
         __atomic_store_n(&buffer->taken, 0, __ATOMIC_RELEASE);
     }
@@ -166,6 +183,7 @@ static void give_buffer(struct buffer *buffer)
 #define EASE_FROM      (HT_ARENA_FULL / 2)
 #define EASE_STEP      2u
 #define EASED_INTERVAL 64u
+#define EASE_EVERY     256u /* where every allocation is recorded */
 
 static void ease(void)
 {
@@ -179,31 +197,127 @@ static void ease(void)
     ht_sampler_set_interval(ht_min(ht_max(interval * 2, EASED_INTERVAL), HT_INTERVAL_MAX));
 }
 
+/* ---- stacks ---- */
+
+static ht_site site_of(struct ht_path *path, size_t size)
+{
+    return ht_tree_intern(path) ? ht_stacks_site(path->nodes[path->depth - 1], size)
+                                : HT_SITE_OVERFLOW;
+}
+
+static unsigned walk(const struct ht_frame *caller, uintptr_t *pcs)
+{
+    unsigned depth = ht_unwind_walk(caller, pcs, depth_max);
+    if (HT_UNLIKELY(depth == 0)) /* frames of ours alone */
+        pcs[depth++] = HT_PC_TRUNCATED;
+    return depth;
+}
+
+/* False when there is no buffer. */
+static bool plain_site(const struct ht_frame *caller, size_t size, ht_site *ret_site)
+{
+    struct buffer *buffer = take_buffer();
+    if (buffer == NULL)
+        return false;
+    struct ht_path *path = &buffer->path;
+    path->known = 0;
+    path->depth = walk(caller, buffer->pcs);
+    for (unsigned i = 0; i < path->depth; i++)
+        path->pcs[i] = buffer->pcs[path->depth - 1 - i];
+    *ret_site = site_of(path, size);
+    give_buffer(buffer);
+    return true;
+}
+
+/* The verifying mode: a walk of the whole stack, which is compared with libgcc's, says the same. */
+static void check_memo(const struct ht_path *path, const struct ht_frame *caller)
+{
+    struct buffer *buffer = take_buffer();
+    if (buffer == NULL)
+        return;
+    unsigned depth = walk(caller, buffer->pcs);
+    bool same = depth == path->depth;
+    for (unsigned i = 0; same && i < depth; i++)
+        same = path->pcs[i] == buffer->pcs[depth - 1 - i];
+    give_buffer(buffer);
+    ht_unwind_check_memo(same);
+}
+
+/* ---- every allocation ---- */
+
+/* The thread's own tables, if it can have them. */
+static struct ht_exact *own_tables(struct ht_thread *thread)
+{
+    if (HT_LIKELY(thread->exact != NULL))
+        return thread->exact;
+    if (thread->exact_wait > 0) {
+        thread->exact_wait--;
+        return NULL;
+    }
+    thread->exact_wait = 1000;
+    return thread->exact = ht_exact_take(depth_max);
+}
+
+/* False when it is not a stack of which a memo can be kept. */
+static bool memo_site(struct ht_memo *memo, const struct ht_frame *caller, size_t size,
+                      ht_site *ret_site)
+{
+    if (HT_UNLIKELY(!ht_learn_is_ready()))
+        return false;
+    struct ht_path *path = ht_memo_walk(memo, caller);
+    if (HT_UNLIKELY(path == NULL))
+        return false;
+    if (HT_UNLIKELY(ht_unwind_check_is_on()))
+        check_memo(path, caller);
+    *ret_site = site_of(path, size);
+    if (HT_UNLIKELY(path->known != path->depth))
+        ht_memo_clear(memo);
+    return true;
+}
+
 /* ---- blocks ---- */
+
+static void count_alloc(struct ht_exact *exact, const struct ht_live_block *block)
+{
+    if (exact != NULL) {
+        ht_tally_alloc(&exact->tally, block->site, block->size);
+    } else {
+        ht_stacks_count_alloc(block->site, ht_sampler_weight(block->size, block->interval));
+        __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
+    }
+}
+
+/* `nested`: in a signal handler that may have interrupted the tally. */
+static void count_free(const struct ht_live_block *block, bool nested)
+{
+    struct ht_exact *exact = NULL;
+    if (block->interval == HT_INTERVAL_EXACT && HT_LIKELY(!nested))
+        exact = own_tables(&ht_thread);
+    if (exact != NULL)
+        ht_tally_free(&exact->tally, block->site, block->size);
+    else
+        ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
+}
 
 static void record(const void *block, size_t size, ht_interval_id interval,
                    const struct ht_frame *caller)
 {
-    struct buffer *buffer = take_buffer();
-    if (buffer == NULL) {
+    struct ht_live_block live = {.size = size, .interval = interval};
+    struct ht_exact *exact = interval == HT_INTERVAL_EXACT ? own_tables(&ht_thread) : NULL;
+    if ((exact == NULL || !memo_site(exact->memo, caller, size, &live.site)) &&
+        !plain_site(caller, size, &live.site)) {
         count_drop(HT_DROP_SCRATCH);
         return;
     }
-    unsigned depth = ht_unwind_walk(caller, buffer->pcs, depth_max);
-    ht_site site = ht_stacks_intern(buffer->pcs, depth, size);
-    give_buffer(buffer);
-    if (site == HT_SITE_OVERFLOW)
+    if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW))
         count_drop(HT_DROP_OVERFLOW);
-
-    struct ht_weight weight = ht_sampler_weight(size, interval);
-    struct ht_live_block live = {.size = size, .site = site, .interval = interval};
-    ht_stacks_count_alloc(site, weight);
-    if (!ht_live_insert((uintptr_t)block, &live)) {
-        ht_stacks_count_free(site, weight);
+    count_alloc(exact, &live);
+    if (HT_UNLIKELY(!ht_live_insert((uintptr_t)block, &live))) {
+        count_free(&live, false);
         count_drop(HT_DROP_LIVE_FULL);
     }
-    __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
-    ease();
+    if (exact == NULL || exact->tally.samples % EASE_EVERY == 0)
+        ease();
 }
 
 void ht_record_block(const void *block, size_t size, ht_interval_id interval,
@@ -215,19 +329,36 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
     ht_record_resume(pause);
 }
 
+static enum ht_live_result forget(const void *block, bool nested, struct ht_live_block *ret_block)
+{
+    enum ht_live_result result = ht_live_remove((uintptr_t)block, nested, ret_block);
+    if (HT_UNLIKELY(result == HT_LIVE_MISSED))
+        count_drop(HT_DROP_FREE);
+    return result;
+}
+
+void ht_record_free(const void *block)
+{
+    struct ht_live_block was;
+    struct ht_record_pause pause = ht_record_pause();
+    if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
+        count_free(&was, pause.busy != 0);
+    ht_record_resume(pause);
+}
+
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)
 {
     struct ht_record_pause pause = ht_record_pause();
-    enum ht_live_result result = ht_live_remove((uintptr_t)block, pause.busy != 0, ret_block);
-    if (result == HT_LIVE_MISSED)
-        count_drop(HT_DROP_FREE);
+    enum ht_live_result result = forget(block, pause.busy != 0, ret_block);
     ht_record_resume(pause);
     return result;
 }
 
 void ht_record_freed(const struct ht_live_block *block)
 {
-    ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
+    struct ht_record_pause pause = ht_record_pause();
+    count_free(block, pause.busy != 0);
+    ht_record_resume(pause);
 }
 
 void ht_record_restore(const void *block, const struct ht_live_block *was)
@@ -238,7 +369,7 @@ void ht_record_restore(const void *block, const struct ht_live_block *was)
     bool can_be_put_back = was != NULL && pause.busy == 0;
     if (!can_be_put_back || !ht_live_insert((uintptr_t)block, was)) {
         if (was != NULL)
-            ht_record_freed(was);
+            count_free(was, pause.busy != 0);
         count_drop(can_be_put_back ? HT_DROP_LIVE_FULL : HT_DROP_FREE);
     }
     ht_record_resume(pause);

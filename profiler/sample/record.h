@@ -3,7 +3,7 @@
  *
  * A hook that borrowed (hot.h) calls ht_record_begin(), then the real allocator, then
  * ht_record_block() with what it got: nothing of ours is held or parked while the allocator, or a
- * new_handler, runs. A hook whose page shadow is not zero calls ht_record_forget() before the real
+ * new_handler, runs. A hook whose page shadow is not zero calls ht_record_free() before the real
  * free.
  *
  * None touches errno; none allocates from the program's heap; all may be called in any context that
@@ -26,7 +26,10 @@ ht_interval_id ht_record_begin(size_t size);
 void ht_record_block(const void *block, size_t size, ht_interval_id interval,
                      const struct ht_frame *caller);
 
-/* Forgets a block before it is given back. HT_LIVE_REMOVED: *ret_block is what it was, to be
+/* Forgets a block before it is given back, and counts it as freed. */
+void ht_record_free(const void *block);
+
+/* The same for realloc, which may fail. HT_LIVE_REMOVED: *ret_block is what it was, to be
  * counted as freed by ht_record_freed(), or put back by ht_record_restore() when realloc failed.
  * What is HT_LIVE_DEFERRED will be counted as freed, and cannot be put back: `was` is NULL then. */
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block);

@@ -11,7 +11,7 @@
 
 /* Ids are given once and never taken back; slot 0 is "off". A writer fills the slot before it
  * publishes the id as current. */
-static uint64_t intervals[256];
+static uint64_t intervals[256] = {[HT_INTERVAL_EXACT] = 1};
 static ht_interval_id current;
 
 uint64_t ht_sampler_interval_of(ht_interval_id id)

@@ -15,8 +15,10 @@
 #define HT_INTERVAL_MAX     (UINT64_C(1) << 40)
 
 /* Intervals have ids of one byte, so that a live block can remember its own. 0 is "sampling is
- * off". */
+ * off", and an interval of 1 has an id of its own, too. */
 typedef uint8_t ht_interval_id;
+
+#define HT_INTERVAL_EXACT ((ht_interval_id)1)
 
 /* The mean distance from now on, in bytes; 1 records every allocation exactly, 0 none. Threads
  * notice at their next sample, and within 16 MiB of allocation where sampling was off. -EINVAL

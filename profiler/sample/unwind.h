@@ -28,7 +28,9 @@ bool ht_unwind_start(const char **ret_reason);
 bool ht_unwind_check_start(void);
 
 struct ht_unwind_check {
-    uint64_t compared, mismatches, shorter; /* shorter: libgcc gave up before we did */
+    uint64_t compared, mismatches;
+    uint64_t memos; /* of `compared`: those that a memo (memo.h) was compared with as well */
+    uint64_t shorter; /* libgcc gave up before we did */
 };
 
 struct ht_unwind_check ht_unwind_check_result(void);

@@ -18,7 +18,7 @@ bool ht_unwind_check_on;
 static typeof(_Unwind_Backtrace) *backtrace_of_libgcc;
 static typeof(_Unwind_GetIPInfo) *get_ip_info;
 
-static uint64_t compared, mismatches, shorter;
+static uint64_t compared, memos, mismatches, shorter;
 
 /* libgcc starts in our own frames; they end where its pc is our first. */
 struct comparison {
@@ -74,6 +74,13 @@ void ht_unwind_check_compare(const uintptr_t *pcs, unsigned depth)
     }
 }
 
+void ht_unwind_check_memo(bool is_same)
+{
+    __atomic_fetch_add(&memos, 1, __ATOMIC_RELAXED);
+    if (!is_same && __atomic_add_fetch(&mismatches, 1, __ATOMIC_RELAXED) <= REPORTS_MAX)
+        ht_message_warn("unwind check: the memo of the last walk is wrong");
+}
+
 bool ht_unwind_check_start(void)
 {
     void *libgcc = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -91,6 +98,7 @@ struct ht_unwind_check ht_unwind_check_result(void)
 {
     return (struct ht_unwind_check){
         .compared = __atomic_load_n(&compared, __ATOMIC_RELAXED),
+        .memos = __atomic_load_n(&memos, __ATOMIC_RELAXED),
         .mismatches = __atomic_load_n(&mismatches, __ATOMIC_RELAXED),
         .shorter = __atomic_load_n(&shorter, __ATOMIC_RELAXED),
     };

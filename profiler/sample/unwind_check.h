@@ -7,6 +7,8 @@
 
 /* Context: sample, under the frames that `pcs` begins with. */
 void ht_unwind_check_compare(const uintptr_t *pcs, unsigned depth);
+/* What a memo says was compared with such a walk. */
+void ht_unwind_check_memo(bool is_same);
 
 extern HT_HIDDEN bool ht_unwind_check_on;
 

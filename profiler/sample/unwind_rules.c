@@ -30,6 +30,17 @@ struct ht_rules {
 
 static struct ht_rules *current;
 static unsigned hidden; /* unloadings in progress */
+static uint64_t generation = 1;
+
+static void begin_generation(void)
+{
+    __atomic_add_fetch(&generation, 1, __ATOMIC_ACQ_REL);
+}
+
+uint64_t ht_rules_generation(void)
+{
+    return __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
+}
 
 const struct ht_rules *ht_rules_current(void)
 {
@@ -125,6 +136,7 @@ void ht_rules_add(uintptr_t pc, struct ht_rule rule)
 
 void ht_rules_clear(void)
 {
+    begin_generation();
     if (current == NULL || current->used == 0)
         return;
     if (!ht_os_discard(current->entries, current->capacity * sizeof(*current->entries))) {
@@ -137,6 +149,7 @@ void ht_rules_clear(void)
 void ht_rules_hide(void)
 {
     __atomic_add_fetch(&hidden, 1, __ATOMIC_ACQ_REL);
+    begin_generation();
 }
 
 void ht_rules_show(unsigned unloadings)

@@ -61,4 +61,7 @@ unsigned ht_rules_hidden(void);
 
 uint64_t ht_rules_count(void);
 
+/* Changes whenever a rule may have become another one. Context: any. */
+uint64_t ht_rules_generation(void);
+
 #endif

@@ -54,7 +54,7 @@ static bool test_says_fail(void)
 
 #define RESERVE_LEAST ((size_t)2560 * 1024)
 
-static size_t table_limit(void)
+size_t ht_arena_table_limit(void)
 {
     size_t all = ht_arena_limit();
     size_t reserve = ht_max(all / 8, RESERVE_LEAST);
@@ -123,7 +123,7 @@ static void *map_pages(size_t size)
 static void *map_table_pages(size_t size)
 {
     size_t now = __atomic_add_fetch(&tables, size, __ATOMIC_RELAXED);
-    void *pages = now <= table_limit() ? map_pages(size) : NULL;
+    void *pages = now <= ht_arena_table_limit() ? map_pages(size) : NULL;
     if (pages == NULL)
         __atomic_sub_fetch(&tables, size, __ATOMIC_RELAXED);
     return pages;
@@ -131,7 +131,7 @@ static void *map_table_pages(size_t size)
 
 unsigned ht_arena_table_fullness(void)
 {
-    size_t limit_now = table_limit();
+    size_t limit_now = ht_arena_table_limit();
     size_t now = __atomic_load_n(&tables, __ATOMIC_RELAXED);
     return limit_now == 0 ? HT_ARENA_FULL
                           : (unsigned)ht_min(now * HT_ARENA_FULL / limit_now, HT_ARENA_FULL);

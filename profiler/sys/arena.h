@@ -35,6 +35,7 @@ void *ht_arena_map_table(size_t size);
 void ht_arena_unmap_table(void *address, size_t size);
 void ht_arena_retire_table(void *address, size_t size);
 
+size_t ht_arena_table_limit(void);
 /* How much of the tables' part is taken, in 64ths. */
 #define HT_ARENA_FULL 64u
 unsigned ht_arena_table_fullness(void);

@@ -246,6 +246,11 @@ pid_t ht_os_tid(void)
     return (pid_t)CALL(gettid, 0, 0, 0, 0, 0, 0);
 }
 
+bool ht_os_is_thread(pid_t tid)
+{
+    return CALL(tgkill, ht_os_pid(), tid, 0, 0, 0, 0) != -ESRCH;
+}
+
 bool ht_os_random(void *buffer, size_t size)
 {
     return CALL(getrandom, buffer, size, GRND_NONBLOCK, 0, 0, 0) == (intptr_t)size;

@@ -67,6 +67,8 @@ int ht_os_borrow_descriptor(int fd);
 
 pid_t ht_os_pid(void);
 pid_t ht_os_tid(void);
+/* Whether this process has such a thread; true if it cannot be told. */
+bool ht_os_is_thread(pid_t tid);
 bool ht_os_random(void *buffer, size_t size);
 /* Nanoseconds since 1970, and of a clock that only goes forward. */
 int64_t ht_os_wall_nanos(void);

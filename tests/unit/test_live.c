@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include "intern.h"
 #include "sample/hot.h"
 #include "sample/live.h"
 #include "sys/arena.h"
@@ -33,7 +34,7 @@ static ht_site a_site(void)
     static ht_site site;
     uintptr_t pcs[] = {0x1234, 0x5678};
     if (site == 0)
-        site = ht_stacks_intern(pcs, 2, 100);
+        site = intern(pcs, 2, 100);
     return site;
 }
 

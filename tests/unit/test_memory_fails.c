@@ -32,8 +32,8 @@
 static int objects_of(void *context, const struct ht_site_view *site)
 {
     uint64_t *sums = context;
-    sums[0] += site->alloc_objects >> HT_OBJECTS_SHIFT;
-    sums[1] += site->free_objects >> HT_OBJECTS_SHIFT;
+    sums[0] += site->counts.alloc_objects >> HT_OBJECTS_SHIFT;
+    sums[1] += site->counts.free_objects >> HT_OBJECTS_SHIFT;
     return 0;
 }
 

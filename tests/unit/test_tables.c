@@ -1,7 +1,7 @@
 #include "test.h"
 
 #include "report/tables.h"
-#include "sample/stacks.h"
+#include "intern.h"
 
 static struct ht_sample found;
 static unsigned count;
@@ -29,7 +29,7 @@ TEST(tables_label_is_the_size_of_a_block)
     uintptr_t pcs[] = {0x1000, 0x2000};
     CHECK_EQ(ht_sampler_set_interval(1000), 0);
     struct ht_weight weight = ht_sampler_weight(1000, ht_sampler_current());
-    ht_site site = ht_stacks_intern(pcs, 2, 1000);
+    ht_site site = intern(pcs, 2, 1000);
     ht_stacks_count_alloc(site, weight);
     look();
     CHECK_EQ(count, 1);
@@ -48,7 +48,7 @@ TEST(tables_label_is_the_size_of_a_block)
 TEST(tables_never_show_less_than_nothing)
 {
     uintptr_t pcs[] = {0x1000, 0x2000};
-    ht_site site = ht_stacks_intern(pcs, 2, 1000);
+    ht_site site = intern(pcs, 2, 1000);
     ht_stacks_count_free(site, ht_sampler_weight(1000, ht_sampler_current()));
     look();
     CHECK_EQ(found.inuse_objects, 0);

@@ -1,0 +1,262 @@
+#include "sample/tree.h"
+
+#include "sample/frames.h"
+#include "sys/arena.h"
+#include "sys/lock.h"
+
+#include "sys/poison.h"
+
+#define CHUNK_NODES 4096u
+#define CHUNKS_MAX  (HT_NODES_MAX / CHUNK_NODES)
+#define INDEX_FIRST 4096u
+
+/* Written before the node is published, but for `pc`, which ht_tree_move() changes, and `mark`; both
+ * are atomic. A caller's id is below its callees'. */
+struct node {
+    uintptr_t pc;
+    ht_node caller;
+    uint32_t mark;
+};
+
+/* Open addressing, linear probing, power-of-two capacity, insert only:
+ *   used <= capacity * 3 / 4, or 7 / 8 where memory is short, so a probe always ends.
+ * A slot is 0 or has the node's id in its low 26 bits and 6 bits of the hash above; another bit of
+ * the hash would be worth less than the half of a cache line that 4 bytes save. An index that was
+ * outgrown is emptied but stays mapped: who still looks into it finds nothing and asks again under
+ * the lock. */
+struct index {
+    uint32_t capacity;
+    unsigned shift; /* 64 - log2(capacity) */
+    uint32_t *slots;
+};
+
+#define TAG_SHIFT 26
+#define ID_MASK   ((UINT32_C(1) << TAG_SHIFT) - 1)
+
+static struct ht_lock tree_lock; /* rank HT_RANK_TREE; guards every write below */
+static struct index *current_index;
+static uint32_t node_count;
+static struct node *chunks[CHUNKS_MAX];
+
+static struct node *node_at(ht_node id)
+{
+    return &__atomic_load_n(&chunks[id / CHUNK_NODES], __ATOMIC_ACQUIRE)[id % CHUNK_NODES];
+}
+
+static uintptr_t pc_of(const struct node *node)
+{
+    return __atomic_load_n(&node->pc, __ATOMIC_RELAXED);
+}
+
+uint32_t *ht_tree_mark(ht_node node)
+{
+    return &node_at(node)->mark;
+}
+
+uint32_t ht_tree_count(void)
+{
+    return __atomic_load_n(&node_count, __ATOMIC_ACQUIRE);
+}
+
+unsigned ht_tree_stack(ht_node node, uintptr_t *pcs, unsigned depth_max)
+{
+    unsigned depth = 0;
+    for (; node != HT_NODE_ROOT && depth < depth_max; node = node_at(node)->caller)
+        pcs[depth++] = pc_of(node_at(node));
+    return depth;
+}
+
+/* ---- the index ---- */
+
+/* The hash of a path by that of its beginning: a multiply by 2^64 / golden ratio, whose high half
+ * depends on all bits below, and that half onto the low one. The root's is 0. */
+static uint64_t hash_onto(uint64_t hash, uintptr_t pc)
+{
+    hash = (hash ^ pc) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 32;
+}
+
+static uint32_t tag_of(uint64_t hash)
+{
+    return (uint32_t)hash << TAG_SHIFT;
+}
+
+/* Whether this node is the path's frame `i`, and its callers the frames before it, as far down as
+ * the known ones; then path->nodes says so. */
+static bool is_path(ht_node id, struct ht_path *path, unsigned i)
+{
+    for (;; i--) {
+        const struct node *node = node_at(id);
+        if (pc_of(node) != path->pcs[i])
+            return false;
+        path->nodes[i] = id;
+        id = node->caller;
+        if (i == path->known)
+            return id == (i == 0 ? HT_NODE_ROOT : path->nodes[i - 1]);
+        if (id == HT_NODE_ROOT)
+            return false;
+    }
+}
+
+/* Finds the node of the path's frame `i`, and of those before it. */
+static bool find(const struct index *index, struct ht_path *path, unsigned i)
+{
+    if (HT_UNLIKELY(index == NULL))
+        return false;
+    uint64_t hash = path->hashes[i];
+    uint32_t tag = tag_of(hash);
+    for (uint32_t at = (uint32_t)(hash >> index->shift);; at = (at + 1) & (index->capacity - 1)) {
+        uint32_t slot = __atomic_load_n(&index->slots[at], __ATOMIC_ACQUIRE);
+        if (slot == 0)
+            return false;
+        if ((slot & ~ID_MASK) == tag && is_path(slot & ID_MASK, path, i))
+            return true;
+    }
+}
+
+static void put(struct index *index, uint64_t hash, ht_node id)
+{
+    uint32_t at = (uint32_t)(hash >> index->shift);
+    while (index->slots[at] != 0)
+        at = (at + 1) & (index->capacity - 1);
+    __atomic_store_n(&index->slots[at], id | tag_of(hash), __ATOMIC_RELEASE);
+}
+
+/* A node's hash from nothing but the tree. */
+static uint64_t hash_of(ht_node id)
+{
+    static uintptr_t pcs[HT_DEPTH_MAX + 1]; /* the lock guards it */
+    unsigned depth = ht_tree_stack(id, pcs, HT_ARRAY_SIZE(pcs));
+    uint64_t hash = 0;
+    while (depth-- > 0)
+        hash = hash_onto(hash, pcs[depth]);
+    return hash;
+}
+
+/* The lock is held. Most nodes were added right after their caller, whose hash is then at hand. */
+static void put_all(struct index *index)
+{
+    uint64_t hash = 0;
+    for (ht_node id = 1; id <= node_count; id++) {
+        const struct node *node = node_at(id);
+        hash =
+            hash_onto(id > 1 && node->caller == id - 1 ? hash : hash_of(node->caller), pc_of(node));
+        put(index, hash, id);
+    }
+}
+
+static struct index *new_index(uint32_t capacity)
+{
+    size_t size = capacity * sizeof(uint32_t);
+    uint32_t *slots = ht_arena_map_table(size);
+    struct index *index = slots == NULL ? NULL : ht_arena_alloc(sizeof(*index));
+    if (index == NULL) {
+        ht_arena_unmap_table(slots, size);
+        return NULL;
+    }
+    *index = (struct index){
+        .capacity = capacity, .shift = (unsigned)__builtin_clz(capacity) + 33, .slots = slots};
+    return index;
+}
+
+/* Makes room for one more node. The lock is held. */
+static bool make_room(void)
+{
+    struct index *old = current_index;
+    if (old != NULL && node_count < old->capacity / 4 * 3)
+        return true;
+    struct index *grown = NULL;
+    if (old == NULL || old->capacity < 2 * HT_NODES_MAX)
+        grown = new_index(old == NULL ? INDEX_FIRST : old->capacity * 2);
+    if (grown == NULL)
+        return old != NULL &&
+               node_count < old->capacity / 8 * 7; /* longer probes, that still end */
+    put_all(grown);
+    __atomic_store_n(&current_index, grown, __ATOMIC_RELEASE);
+    if (old != NULL)
+        ht_arena_retire_table(old->slots, old->capacity * sizeof(*old->slots));
+    return true;
+}
+
+/* ---- adding ---- */
+
+/* The lock is held. */
+static bool add_node(struct ht_path *path, unsigned i)
+{
+    ht_node id = node_count + 1;
+    if (id >= HT_NODES_MAX || !make_room())
+        return false;
+    if (chunks[id / CHUNK_NODES] == NULL) {
+        struct node *chunk = ht_arena_alloc(CHUNK_NODES * sizeof(*chunk));
+        if (chunk == NULL)
+            return false;
+        __atomic_store_n(&chunks[id / CHUNK_NODES], chunk, __ATOMIC_RELEASE);
+    }
+    struct node *node = node_at(id);
+    node->caller = i == 0 ? HT_NODE_ROOT : path->nodes[i - 1];
+    __atomic_store_n(&node->pc, path->pcs[i], __ATOMIC_RELAXED);
+    __atomic_store_n(&node_count, id, __ATOMIC_RELEASE);
+    put(current_index, path->hashes[i], id);
+    path->nodes[i] = id;
+    return true;
+}
+
+bool ht_tree_intern(struct ht_path *path)
+{
+    unsigned depth = path->depth;
+    if (path->known == depth)
+        return true;
+    uint64_t hash = path->known == 0 ? 0 : path->hashes[path->known - 1];
+    for (unsigned i = path->known; i < depth; i++)
+        path->hashes[i] = hash = hash_onto(hash, path->pcs[i]);
+    if (HT_LIKELY(find(__atomic_load_n(&current_index, __ATOMIC_ACQUIRE), path, depth - 1))) {
+        path->known = depth;
+        return true;
+    }
+    if (!ht_lock_take(&tree_lock))
+        return false;
+    if (find(current_index, path, depth - 1))
+        path->known = depth;
+    /* A comparison that failed has left other nodes in what is not known. */
+    while (path->known < depth &&
+           (find(current_index, path, path->known) || add_node(path, path->known)))
+        path->known++;
+    ht_lock_release(&tree_lock);
+    return path->known == depth;
+}
+
+/* The index is filled again in place: who looks meanwhile may miss a node, and looks again under the
+ * lock. */
+void ht_tree_move(uintptr_t low, uintptr_t high, uintptr_t by)
+{
+    bool changed = false;
+    ht_lock_take_always(&tree_lock); /* we have the learn lock: no fork can be in between */
+    for (ht_node id = 1; id <= node_count; id++) {
+        struct node *node = node_at(id);
+        if (node->pc - low < high - low) {
+            __atomic_store_n(&node->pc, node->pc + by, __ATOMIC_RELAXED);
+            changed = true;
+        }
+    }
+    if (changed) {
+        for (uint32_t i = 0; i < current_index->capacity; i++)
+            __atomic_store_n(&current_index->slots[i], 0, __ATOMIC_RELAXED);
+        put_all(current_index);
+    }
+    ht_lock_release(&tree_lock);
+}
+
+void ht_tree_fork_prepare(void)
+{
+    ht_lock_take_always(&tree_lock);
+}
+
+void ht_tree_fork_parent(void)
+{
+    ht_lock_release(&tree_lock);
+}
+
+void ht_tree_fork_child(void)
+{
+    ht_lock_reset(&tree_lock);
+}

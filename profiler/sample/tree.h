@@ -1,0 +1,51 @@
+/* tree.h: the call tree: every distinct stack that was ever sampled, as a path from the root.
+ *
+ * A node is a place: a lookup address (frames.h) and the node of its caller. Stacks that begin alike
+ * share their beginning: real programs have 3 to 6 nodes a stack, however deep it is. Nothing is ever
+ * forgotten, and a node keeps its id. A node costs 16 bytes, and 5 to 11 in the index.
+ *
+ * Finding takes no lock; adding does (rank HT_RANK_TREE). The index finds a node by the hash of the
+ * whole path to it, so that a stack is found by one look-up of its leaf; the pcs are then compared up
+ * to the frames that the caller knows already. The hash alone is never believed. */
+#ifndef HT_SAMPLE_TREE_H
+#define HT_SAMPLE_TREE_H
+
+#include "sys/compiler.h"
+
+typedef uint32_t ht_node;
+
+#define HT_NODE_ROOT ((ht_node)0) /* stands above the outermost frames; no place */
+#define HT_NODES_MAX (UINT32_C(1) << 26)
+
+/* A stack, outermost frame first, and what is known of it: `hashes` and `nodes` of the first `known`
+ * frames are right. The arrays are the caller's. */
+struct ht_path {
+    unsigned depth, known;
+    uintptr_t *pcs;
+    uint64_t *hashes;
+    ht_node *nodes;
+};
+
+/* Finds or adds the stack and fills in all its hashes and nodes. False when no memory is left, or a
+ * fork keeps the lock: `known` tells then how far it came. Context: sample. */
+bool ht_tree_intern(struct ht_path *path);
+
+/* Writes the stack that ends in this node, leaf first, and returns its depth, at most `depth_max`. */
+unsigned ht_tree_stack(ht_node node, uintptr_t *pcs, unsigned depth_max);
+
+/* Nodes have the ids 1 to this. */
+uint32_t ht_tree_count(void);
+
+/* 32 bits of a node that are the business of stacks.c, 0 in a new one; atomic. */
+uint32_t *ht_tree_mark(ht_node node);
+
+/* Adds `by` to every address in [low, high): that code is gone, and what is sampled there from now
+ * on belongs to other nodes. Takes the lock; who reads meanwhile may see either. */
+void ht_tree_move(uintptr_t low, uintptr_t high, uintptr_t by);
+
+/* Around a fork, in rank order (control/fork.c). */
+void ht_tree_fork_prepare(void);
+void ht_tree_fork_parent(void);
+void ht_tree_fork_child(void);
+
+#endif

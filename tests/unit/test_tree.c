@@ -1,0 +1,161 @@
+#include "test.h"
+
+#include "sample/frames.h"
+#include "sample/tree.h"
+
+#define DEPTH   20
+#define STACKS  30000
+#define THREADS 4
+
+struct stack {
+    struct ht_path path;
+    uintptr_t pcs[DEPTH];
+    uint64_t hashes[DEPTH];
+    ht_node nodes[DEPTH];
+};
+
+/* Frame i of stack n depends on n / 2^(DEPTH - i): those near the root are shared. */
+static void make_stack(struct stack *stack, uint64_t n)
+{
+    stack->path = (struct ht_path){
+        .depth = DEPTH, .pcs = stack->pcs, .hashes = stack->hashes, .nodes = stack->nodes};
+    for (unsigned i = 0; i < DEPTH; i++)
+        stack->pcs[i] = 0x400000 + (n >> (DEPTH - 1 - i)) * 7 + i;
+}
+
+static bool is_in_tree(const struct stack *stack)
+{
+    uintptr_t pcs[DEPTH + 1];
+    if (ht_tree_stack(stack->nodes[DEPTH - 1], pcs, DEPTH + 1) != DEPTH)
+        return false;
+    for (unsigned i = 0; i < DEPTH; i++) {
+        if (pcs[i] != stack->pcs[DEPTH - 1 - i])
+            return false;
+    }
+    return true;
+}
+
+TEST(tree_shares_what_is_common)
+{
+    static struct stack first, second;
+    make_stack(&first, 0);
+    CHECK(ht_tree_intern(&first.path));
+    CHECK_EQ(ht_tree_count(), DEPTH);
+    make_stack(&second, 0);
+    second.pcs[DEPTH - 1] ^= 1;
+    CHECK(ht_tree_intern(&second.path));
+    CHECK_EQ(ht_tree_count(), DEPTH + 1);
+    CHECK_EQ(second.nodes[DEPTH - 2], first.nodes[DEPTH - 2]);
+    CHECK(second.nodes[DEPTH - 1] != first.nodes[DEPTH - 1]);
+    CHECK(is_in_tree(&first));
+    CHECK(is_in_tree(&second));
+}
+
+TEST(tree_ids_stay)
+{
+    static ht_node leaves[STACKS];
+    struct stack stack;
+    for (unsigned n = 0; n < STACKS; n++) {
+        make_stack(&stack, n);
+        CHECK(ht_tree_intern(&stack.path));
+        leaves[n] = stack.nodes[DEPTH - 1];
+    }
+    uint32_t count = ht_tree_count();
+    for (unsigned n = 0; n < STACKS; n++) {
+        make_stack(&stack, n);
+        CHECK(ht_tree_intern(&stack.path));
+        CHECK_EQ(stack.nodes[DEPTH - 1], leaves[n]);
+        CHECK(is_in_tree(&stack));
+    }
+    CHECK_EQ(ht_tree_count(), count);
+}
+
+/* A path whose beginning is known already: what is kept of a walk. */
+TEST(tree_goes_on_from_what_is_known)
+{
+    struct stack stack, again;
+    for (unsigned n = 0; n < 1000; n++) {
+        make_stack(&stack, n * 31 + 7777777);
+        CHECK(ht_tree_intern(&stack.path));
+        again = stack;
+        again.path = (struct ht_path){.depth = DEPTH,
+                                      .known = n % DEPTH,
+                                      .pcs = again.pcs,
+                                      .hashes = again.hashes,
+                                      .nodes = again.nodes};
+        for (unsigned i = n % DEPTH; i < DEPTH; i++)
+            again.nodes[i] = 0;
+        uint32_t count = ht_tree_count();
+        CHECK(ht_tree_intern(&again.path));
+        CHECK_EQ(ht_tree_count(), count);
+        CHECK_EQ(memcmp(again.nodes, stack.nodes, sizeof(again.nodes)), 0);
+        /* The same end under another beginning is another stack. */
+        if (n % DEPTH > 0) {
+            again.pcs[n % DEPTH - 1] ^= UINT64_C(1) << 40;
+            again.path.known = n % DEPTH - 1;
+            CHECK(ht_tree_intern(&again.path));
+            CHECK(again.nodes[DEPTH - 1] != stack.nodes[DEPTH - 1]);
+            CHECK(is_in_tree(&again));
+        }
+    }
+}
+
+TEST(tree_stack_of_a_short_buffer)
+{
+    struct stack stack;
+    uintptr_t pcs[3] = {0, 0, 42};
+    make_stack(&stack, 5);
+    CHECK(ht_tree_intern(&stack.path));
+    CHECK_EQ(ht_tree_stack(stack.nodes[DEPTH - 1], pcs, 2), 2);
+    CHECK_EQ(pcs[0], stack.pcs[DEPTH - 1]);
+    CHECK_EQ(pcs[2], 42);
+}
+
+static ht_node seen[THREADS][5000];
+
+static void *intern_all(void *argument)
+{
+    ht_node *leaves = argument;
+    struct stack stack;
+    for (uint64_t i = 0; i < 5000; i++) {
+        make_stack(&stack, i + 99000000);
+        CHECK(ht_tree_intern(&stack.path));
+        leaves[i] = stack.nodes[DEPTH - 1];
+    }
+    return NULL;
+}
+
+TEST(tree_threads_agree)
+{
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, intern_all, seen[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 1; i < THREADS; i++)
+        CHECK_EQ(memcmp(seen[0], seen[i], sizeof(seen[0])), 0);
+}
+
+/* A library goes: its places have other addresses, and what comes to the old ones is new. */
+TEST(tree_moves_what_is_gone)
+{
+    struct stack stack, after;
+    const uintptr_t by = UINT64_C(1) << 60;
+    make_stack(&stack, 123456);
+    stack.pcs[DEPTH - 2] = 0x7f0000001000;
+    CHECK(ht_tree_intern(&stack.path));
+    ht_node leaf = stack.nodes[DEPTH - 1];
+    ht_tree_move(0x7f0000000000, 0x7f0000002000, by);
+    after = stack;
+    after.path.pcs = after.pcs;
+    after.path.hashes = after.hashes;
+    after.path.nodes = after.nodes;
+    after.path.known = 0;
+    CHECK(ht_tree_intern(&after.path));
+    CHECK(after.nodes[DEPTH - 1] != leaf);
+    CHECK_EQ(after.nodes[DEPTH - 3], stack.nodes[DEPTH - 3]);
+    after.path.known = 0;
+    after.pcs[DEPTH - 2] += by;
+    CHECK(ht_tree_intern(&after.path));
+    CHECK_EQ(after.nodes[DEPTH - 1], leaf);
+}
