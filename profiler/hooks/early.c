@@ -13,12 +13,13 @@ static struct region {
     uintptr_t used;
 } regions[REGIONS];
 static unsigned region_count;
+uintptr_t ht_early_low, ht_early_high;
 
 struct header {
     size_t size;
 };
 
-bool ht_early_owns(const void *block)
+bool ht_early_finds(const void *block)
 {
     unsigned count = __atomic_load_n(&region_count, __ATOMIC_ACQUIRE);
     for (unsigned i = 0; i < count; i++) {
@@ -46,6 +47,9 @@ static struct region *add_region(size_t at_least)
     for (uintptr_t page = regions[i].start; page < regions[i].end; page += HT_PAGE)
         __atomic_store_n(ht_hot_page((void *)page), UINT8_MAX, __ATOMIC_RELAXED);
     __atomic_store_n(&region_count, i + 1, __ATOMIC_RELEASE);
+    uintptr_t low = i == 0 ? regions[i].start : ht_min(ht_early_low, regions[i].start);
+    __atomic_store_n(&ht_early_low, low, __ATOMIC_RELAXED);
+    __atomic_store_n(&ht_early_high, ht_max(ht_early_high, regions[i].end), __ATOMIC_RELAXED);
     return &regions[i];
 }
 

@@ -245,16 +245,12 @@ static void count_missed(const struct ht_live_block *missed)
 static bool insert_into_shadow(uintptr_t address, const struct ht_live_block *block)
 {
     struct ht_shadow_block was;
-    enum ht_shadow_result result = HT_SHADOW_REFUSED;
-    if (block->interval == HT_INTERVAL_EXACT)
-        result = ht_shadow_insert(address, block->size, block->site, &was);
-    if (result == HT_SHADOW_INSERTED)
-        return true;
-    if (result == HT_SHADOW_REPLACED || ht_shadow_remove(address, &was)) {
+    if (ht_shadow_remove(address, &was)) {
         struct ht_live_block missed = exact_block(was);
         count_missed(&missed);
     }
-    return result == HT_SHADOW_REPLACED;
+    return block->interval == HT_INTERVAL_EXACT &&
+           ht_shadow_insert(address, block->size, block->site);
 }
 
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)

@@ -3,6 +3,7 @@
 #include "sample/exact.h"
 #include "sample/frames.h"
 #include "sample/hot.h"
+#include "sample/shadow.h"
 #include "sample/unwind.h"
 #include "sample/unwind_check.h"
 #include "sample/unwind_learn.h"
@@ -126,6 +127,10 @@ ht_interval_id ht_record_begin(size_t size)
     if (HT_UNLIKELY(thread->random == 0))
         return begin_thread(thread, size);
     ht_interval_id id = (ht_interval_id)thread->gap_interval;
+    if (id == HT_INTERVAL_EXACT && ht_sampler_current() == HT_INTERVAL_EXACT) {
+        thread->bytes_until_sample = 0;
+        return id;
+    }
     draw_gap(thread);
     return thread->gap_interval != 0 ? id : 0; /* switched off since: not this one */
 }
@@ -255,15 +260,13 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
         return NULL;
     }
     thread->exact_wait = 1000;
-    return thread->exact = ht_exact_take(depth_max);
+    return thread->exact = ht_learn_is_ready() ? ht_exact_take(depth_max) : NULL;
 }
 
 /* False when it is not a stack of which a memo can be kept. */
 static bool memo_site(struct ht_memo *memo, const struct ht_frame *caller, size_t size,
                       ht_site *ret_site)
 {
-    if (HT_UNLIKELY(!ht_learn_is_ready()))
-        return false;
     struct ht_path *path = ht_memo_walk(memo, caller);
     if (HT_UNLIKELY(path == NULL))
         return false;
@@ -277,16 +280,6 @@ static bool memo_site(struct ht_memo *memo, const struct ht_frame *caller, size_
 
 /* ---- blocks ---- */
 
-static void count_alloc(struct ht_exact *exact, const struct ht_live_block *block)
-{
-    if (exact != NULL) {
-        ht_tally_alloc(&exact->tally, block->site, block->size);
-    } else {
-        ht_stacks_count_alloc(block->site, ht_sampler_weight(block->size, block->interval));
-        __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
-    }
-}
-
 /* `nested`: in a signal handler that may have interrupted the tally. */
 static void count_free(const struct ht_live_block *block, bool nested)
 {
@@ -299,24 +292,45 @@ static void count_free(const struct ht_live_block *block, bool nested)
         ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
 }
 
+static void insert(const void *block, const struct ht_live_block *live)
+{
+    if (HT_UNLIKELY(live->site == HT_SITE_OVERFLOW))
+        count_drop(HT_DROP_OVERFLOW);
+    if (HT_UNLIKELY(!ht_live_insert((uintptr_t)block, live))) {
+        count_free(live, false);
+        count_drop(HT_DROP_LIVE_FULL);
+    }
+}
+
 static void record(const void *block, size_t size, ht_interval_id interval,
                    const struct ht_frame *caller)
 {
     struct ht_live_block live = {.size = size, .interval = interval};
-    struct ht_exact *exact = interval == HT_INTERVAL_EXACT ? own_tables(&ht_thread) : NULL;
-    if ((exact == NULL || !memo_site(exact->memo, caller, size, &live.site)) &&
+    if (!plain_site(caller, size, &live.site)) {
+        count_drop(HT_DROP_SCRATCH);
+        return;
+    }
+    ht_stacks_count_alloc(live.site, ht_sampler_weight(size, interval));
+    __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
+    insert(block, &live);
+    ease();
+}
+
+/* At an interval of 1, in a thread that has tables of its own. */
+static void record_exact(struct ht_exact *exact, const void *block, size_t size,
+                         const struct ht_frame *caller)
+{
+    struct ht_live_block live = {.size = size, .interval = HT_INTERVAL_EXACT};
+    if (HT_UNLIKELY(!memo_site(exact->memo, caller, size, &live.site)) &&
         !plain_site(caller, size, &live.site)) {
         count_drop(HT_DROP_SCRATCH);
         return;
     }
-    if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW))
-        count_drop(HT_DROP_OVERFLOW);
-    count_alloc(exact, &live);
-    if (HT_UNLIKELY(!ht_live_insert((uintptr_t)block, &live))) {
-        count_free(&live, false);
-        count_drop(HT_DROP_LIVE_FULL);
-    }
-    if (exact == NULL || exact->tally.samples % EASE_EVERY == 0)
+    ht_tally_alloc(&exact->tally, live.site, size);
+    if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW ||
+                    !ht_shadow_insert((uintptr_t)block, size, live.site)))
+        insert(block, &live);
+    if (HT_UNLIKELY(exact->tally.samples % EASE_EVERY == 0))
         ease();
 }
 
@@ -324,7 +338,11 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
                      const struct ht_frame *caller)
 {
     struct ht_record_pause pause = ht_record_pause();
-    record(block, size, interval, caller);
+    struct ht_exact *exact = interval == HT_INTERVAL_EXACT ? own_tables(&ht_thread) : NULL;
+    if (exact != NULL)
+        record_exact(exact, block, size, caller);
+    else
+        record(block, size, interval, caller);
     ht_thread.last_block = (uintptr_t)block;
     ht_record_resume(pause);
 }
@@ -340,8 +358,12 @@ static enum ht_live_result forget(const void *block, bool nested, struct ht_live
 void ht_record_free(const void *block)
 {
     struct ht_live_block was;
+    struct ht_shadow_block small;
     struct ht_record_pause pause = ht_record_pause();
-    if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
+    struct ht_exact *exact = ht_thread.exact;
+    if (exact != NULL && pause.busy == 0 && ht_shadow_remove((uintptr_t)block, &small))
+        ht_tally_free(&exact->tally, small.site, small.size);
+    else if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
         count_free(&was, pause.busy != 0);
     ht_record_resume(pause);
 }

@@ -1,5 +1,6 @@
 #include "sample/span.h"
 
+#include <string.h>
 #include <sys/auxv.h>
 
 #include "sys/os.h"

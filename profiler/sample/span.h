@@ -8,8 +8,6 @@
 #ifndef HT_SAMPLE_SPAN_H
 #define HT_SAMPLE_SPAN_H
 
-#include <string.h>
-
 #include "sample/hot.h"
 
 struct ht_span {
@@ -41,12 +39,14 @@ static inline bool ht_span_is_own(uintptr_t sp)
     return sp >= ht_thread.stack_low && sp < ht_thread.stack_high;
 }
 
-/* The stack is read as words, between variables too, which AddressSanitizer would call an error. */
+/* The stack is read as words, whatever the program keeps there, and between variables too, which
+ * AddressSanitizer would call an error. Not by memcpy(): the library is built without builtins, and
+ * would call it. */
+typedef uintptr_t ht_span_any_word __attribute__((may_alias, aligned(1)));
+
 __attribute__((no_sanitize("address"))) static inline uintptr_t ht_span_word(uintptr_t address)
 {
-    uintptr_t word;
-    memcpy(&word, (const void *)address, sizeof(word));
-    return word;
+    return *(const ht_span_any_word *)address;
 }
 
 #endif

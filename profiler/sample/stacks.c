@@ -53,7 +53,7 @@ uint32_t ht_stacks_size_high(ht_site site)
 
 static ht_site find_site(ht_node leaf, uint32_t size_class)
 {
-    uint32_t id = __atomic_load_n(ht_tree_mark(leaf), __ATOMIC_ACQUIRE);
+    uint32_t id = __atomic_load_n(&ht_tree_node(leaf)->mark, __ATOMIC_ACQUIRE);
     while (id != NO_SITE) {
         const struct site *site = site_at(id);
         if (site->size_class == size_class)
@@ -75,7 +75,7 @@ static ht_site add_site(ht_node leaf, uint32_t size_class)
             return HT_SITE_OVERFLOW;
         __atomic_store_n(&chunks[id / CHUNK_SITES], chunk, __ATOMIC_RELEASE);
     }
-    uint32_t *first = ht_tree_mark(leaf);
+    uint32_t *first = &ht_tree_node(leaf)->mark;
     site_count = id + 1;
     if (*first == NO_SITE)
         __atomic_store_n(&stack_count, stack_count + 1, __ATOMIC_RELAXED);
@@ -157,7 +157,7 @@ static struct ht_counts counts_of(ht_site id)
 static int show_sites(ht_node leaf, ht_stacks_visit *visit, void *context)
 {
     static uintptr_t pcs[HT_DEPTH_MAX + 1]; /* one walk at a time */
-    uint32_t id = __atomic_load_n(ht_tree_mark(leaf), __ATOMIC_ACQUIRE);
+    uint32_t id = __atomic_load_n(&ht_tree_node(leaf)->mark, __ATOMIC_ACQUIRE);
     if (id == NO_SITE)
         return 0;
     struct ht_site_view view = {.pcs = pcs, .depth = ht_tree_stack(leaf, pcs, HT_ARRAY_SIZE(pcs))};

@@ -20,11 +20,6 @@ void ht_tally_publish(struct ht_tally *tally)
 
 /* ---- the thread's side ---- */
 
-static struct ht_tally_entry *entry_of(struct ht_tally *tally, ht_site site)
-{
-    return &tally->entries[site % HT_TALLY_ENTRIES];
-}
-
 static struct ht_counts counts_of(const struct ht_tally_entry *entry)
 {
     return (struct ht_counts){
@@ -35,9 +30,9 @@ static struct ht_counts counts_of(const struct ht_tally_entry *entry)
     };
 }
 
-/* Gives the entry to its site and begins with another. False when a fork is stuck. */
-HT_COLD static bool give(struct ht_tally *tally, struct ht_tally_entry *entry, ht_site site)
+bool ht_tally_give(struct ht_tally *tally, ht_site site)
 {
+    struct ht_tally_entry *entry = &tally->entries[site % HT_TALLY_ENTRIES];
     if (!ht_lock_take(&tally->lock))
         return false;
     uint32_t version = entry->version;
@@ -53,36 +48,6 @@ HT_COLD static bool give(struct ht_tally *tally, struct ht_tally_entry *entry, h
     __atomic_store_n(&entry->version, version + 2, __ATOMIC_RELEASE);
     ht_lock_release(&tally->lock);
     return true;
-}
-
-static bool is_usable(struct ht_tally *tally, struct ht_tally_entry *entry, ht_site site,
-                      uint32_t count)
-{
-    return HT_LIKELY(entry->site == site && count != UINT32_MAX) || give(tally, entry, site);
-}
-
-void ht_tally_alloc(struct ht_tally *tally, ht_site site, size_t size)
-{
-    struct ht_tally_entry *entry = entry_of(tally, site);
-    tally->samples++;
-    if (HT_UNLIKELY(!is_usable(tally, entry, site, entry->allocs))) {
-        ht_stacks_count_alloc(site, ht_sampler_weight(size, HT_INTERVAL_EXACT));
-        return;
-    }
-    __atomic_store_n(&entry->alloc_bytes, entry->alloc_bytes + size, __ATOMIC_RELAXED);
-    __atomic_store_n(&entry->allocs, entry->allocs + 1, __ATOMIC_RELAXED);
-}
-
-void ht_tally_free(struct ht_tally *tally, ht_site site, size_t size)
-{
-    struct ht_tally_entry *entry = entry_of(tally, site);
-    if (HT_UNLIKELY(!is_usable(tally, entry, site, entry->frees))) {
-        ht_stacks_count_free(site, ht_sampler_weight(size, HT_INTERVAL_EXACT));
-        return;
-    }
-    /* Not before the allocation, which this thread or another has counted. */
-    __atomic_store_n(&entry->free_bytes, entry->free_bytes + size, __ATOMIC_RELEASE);
-    __atomic_store_n(&entry->frees, entry->frees + 1, __ATOMIC_RELEASE);
 }
 
 /* ---- the reader's side ---- */

@@ -34,10 +34,40 @@ struct ht_tally {
 /* Readers see it from now on, for ever. `tally` is zeroed. The caller holds HT_RANK_EXACT. */
 void ht_tally_publish(struct ht_tally *tally);
 
+/* Gives what the entry has to its site, and the entry to another. False when a fork is stuck. */
+HT_COLD bool ht_tally_give(struct ht_tally *tally, ht_site site);
+
+static inline bool ht_tally_has(struct ht_tally *tally, const struct ht_tally_entry *entry,
+                                ht_site site, uint32_t count)
+{
+    return HT_LIKELY(entry->site == site && count != UINT32_MAX) || ht_tally_give(tally, site);
+}
+
 /* One block more, or one less, of an interval of 1. Context: sample, in the tally's own thread, and
  * not in a handler that interrupted it. */
-void ht_tally_alloc(struct ht_tally *tally, ht_site site, size_t size);
-void ht_tally_free(struct ht_tally *tally, ht_site site, size_t size);
+static inline void ht_tally_alloc(struct ht_tally *tally, ht_site site, size_t size)
+{
+    struct ht_tally_entry *entry = &tally->entries[site % HT_TALLY_ENTRIES];
+    __atomic_store_n(&tally->samples, tally->samples + 1, __ATOMIC_RELAXED);
+    if (HT_UNLIKELY(!ht_tally_has(tally, entry, site, entry->allocs))) {
+        ht_stacks_count_alloc(site, ht_sampler_weight(size, HT_INTERVAL_EXACT));
+        return;
+    }
+    __atomic_store_n(&entry->alloc_bytes, entry->alloc_bytes + size, __ATOMIC_RELAXED);
+    __atomic_store_n(&entry->allocs, entry->allocs + 1, __ATOMIC_RELAXED);
+}
+
+static inline void ht_tally_free(struct ht_tally *tally, ht_site site, size_t size)
+{
+    struct ht_tally_entry *entry = &tally->entries[site % HT_TALLY_ENTRIES];
+    if (HT_UNLIKELY(!ht_tally_has(tally, entry, site, entry->frees))) {
+        ht_stacks_count_free(site, ht_sampler_weight(size, HT_INTERVAL_EXACT));
+        return;
+    }
+    /* Not before the allocation, which this thread or another has counted. */
+    __atomic_store_n(&entry->free_bytes, entry->free_bytes + size, __ATOMIC_RELEASE);
+    __atomic_store_n(&entry->frees, entry->frees + 1, __ATOMIC_RELEASE);
+}
 
 /* What all tallies together have. */
 uint64_t ht_tally_samples(void);

@@ -6,20 +6,10 @@
 
 #include "sys/poison.h"
 
-#define CHUNK_NODES 4096u
-#define CHUNKS_MAX  (HT_NODES_MAX / CHUNK_NODES)
 #define INDEX_FIRST 4096u
 
-/* Written before the node is published, but for `pc`, which ht_tree_move() changes, and `mark`; both
- * are atomic. A caller's id is below its callees'. */
-struct node {
-    uintptr_t pc;
-    ht_node caller;
-    uint32_t mark;
-};
-
 /* Open addressing, linear probing, power-of-two capacity, insert only:
- *   used <= capacity * 3 / 4, or 7 / 8 where memory is short, so a probe always ends.
+ *   used <= capacity * 5 / 8, or 7 / 8 where memory is short, so a probe always ends.
  * A slot is 0 or has the node's id in its low 26 bits and 6 bits of the hash above; another bit of
  * the hash would be worth less than the half of a cache line that 4 bytes save. An index that was
  * outgrown is emptied but stays mapped: who still looks into it finds nothing and asks again under
@@ -36,21 +26,11 @@ struct index {
 static struct ht_lock tree_lock; /* rank HT_RANK_TREE; guards every write below */
 static struct index *current_index;
 static uint32_t node_count;
-static struct node *chunks[CHUNKS_MAX];
+struct ht_tree_node *ht_tree_chunks[HT_NODES_MAX / HT_TREE_CHUNK];
 
-static struct node *node_at(ht_node id)
-{
-    return &__atomic_load_n(&chunks[id / CHUNK_NODES], __ATOMIC_ACQUIRE)[id % CHUNK_NODES];
-}
-
-static uintptr_t pc_of(const struct node *node)
+static uintptr_t pc_of(const struct ht_tree_node *node)
 {
     return __atomic_load_n(&node->pc, __ATOMIC_RELAXED);
-}
-
-uint32_t *ht_tree_mark(ht_node node)
-{
-    return &node_at(node)->mark;
 }
 
 uint32_t ht_tree_count(void)
@@ -61,8 +41,8 @@ uint32_t ht_tree_count(void)
 unsigned ht_tree_stack(ht_node node, uintptr_t *pcs, unsigned depth_max)
 {
     unsigned depth = 0;
-    for (; node != HT_NODE_ROOT && depth < depth_max; node = node_at(node)->caller)
-        pcs[depth++] = pc_of(node_at(node));
+    for (; node != HT_NODE_ROOT && depth < depth_max; node = ht_tree_node(node)->caller)
+        pcs[depth++] = pc_of(ht_tree_node(node));
     return depth;
 }
 
@@ -86,7 +66,7 @@ static uint32_t tag_of(uint64_t hash)
 static bool is_path(ht_node id, struct ht_path *path, unsigned i)
 {
     for (;; i--) {
-        const struct node *node = node_at(id);
+        const struct ht_tree_node *node = ht_tree_node(id);
         if (pc_of(node) != path->pcs[i])
             return false;
         path->nodes[i] = id;
@@ -138,7 +118,7 @@ static void put_all(struct index *index)
 {
     uint64_t hash = 0;
     for (ht_node id = 1; id <= node_count; id++) {
-        const struct node *node = node_at(id);
+        const struct ht_tree_node *node = ht_tree_node(id);
         hash =
             hash_onto(id > 1 && node->caller == id - 1 ? hash : hash_of(node->caller), pc_of(node));
         put(index, hash, id);
@@ -163,7 +143,7 @@ static struct index *new_index(uint32_t capacity)
 static bool make_room(void)
 {
     struct index *old = current_index;
-    if (old != NULL && node_count < old->capacity / 4 * 3)
+    if (old != NULL && node_count < old->capacity / 8 * 5)
         return true;
     struct index *grown = NULL;
     if (old == NULL || old->capacity < 2 * HT_NODES_MAX)
@@ -186,13 +166,13 @@ static bool add_node(struct ht_path *path, unsigned i)
     ht_node id = node_count + 1;
     if (id >= HT_NODES_MAX || !make_room())
         return false;
-    if (chunks[id / CHUNK_NODES] == NULL) {
-        struct node *chunk = ht_arena_alloc(CHUNK_NODES * sizeof(*chunk));
+    if (ht_tree_chunks[id / HT_TREE_CHUNK] == NULL) {
+        struct ht_tree_node *chunk = ht_arena_alloc(HT_TREE_CHUNK * sizeof(*chunk));
         if (chunk == NULL)
             return false;
-        __atomic_store_n(&chunks[id / CHUNK_NODES], chunk, __ATOMIC_RELEASE);
+        __atomic_store_n(&ht_tree_chunks[id / HT_TREE_CHUNK], chunk, __ATOMIC_RELEASE);
     }
-    struct node *node = node_at(id);
+    struct ht_tree_node *node = ht_tree_node(id);
     node->caller = i == 0 ? HT_NODE_ROOT : path->nodes[i - 1];
     __atomic_store_n(&node->pc, path->pcs[i], __ATOMIC_RELAXED);
     __atomic_store_n(&node_count, id, __ATOMIC_RELEASE);
@@ -232,7 +212,7 @@ void ht_tree_move(uintptr_t low, uintptr_t high, uintptr_t by)
     bool changed = false;
     ht_lock_take_always(&tree_lock); /* we have the learn lock: no fork can be in between */
     for (ht_node id = 1; id <= node_count; id++) {
-        struct node *node = node_at(id);
+        struct ht_tree_node *node = ht_tree_node(id);
         if (node->pc - low < high - low) {
             __atomic_store_n(&node->pc, node->pc + by, __ATOMIC_RELAXED);
             changed = true;

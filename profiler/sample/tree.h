@@ -36,8 +36,25 @@ unsigned ht_tree_stack(ht_node node, uintptr_t *pcs, unsigned depth_max);
 /* Nodes have the ids 1 to this. */
 uint32_t ht_tree_count(void);
 
-/* 32 bits of a node that are the business of stacks.c, 0 in a new one; atomic. */
-uint32_t *ht_tree_mark(ht_node node);
+/* Nodes lie in chunks. All is written before the node is published, but for `pc`, which
+ * ht_tree_move() changes, and `mark`, which is the business of stacks.c and 0 in a new node; both
+ * are atomic. A caller's id is below its callees'. */
+#define HT_TREE_CHUNK 4096u
+
+struct ht_tree_node {
+    uintptr_t pc;
+    ht_node caller;
+    uint32_t mark;
+};
+
+extern HT_HIDDEN struct ht_tree_node *ht_tree_chunks[HT_NODES_MAX / HT_TREE_CHUNK];
+
+static inline struct ht_tree_node *ht_tree_node(ht_node id)
+{
+    struct ht_tree_node *chunk =
+        __atomic_load_n(&ht_tree_chunks[id / HT_TREE_CHUNK], __ATOMIC_ACQUIRE);
+    return &chunk[id % HT_TREE_CHUNK];
+}
 
 /* Adds `by` to every address in [low, high): that code is gone, and what is sampled there from now
  * on belongs to other nodes. Takes the lock; who reads meanwhile may see either. */

@@ -29,7 +29,7 @@ bool ht_unwind_check_start(void);
 
 struct ht_unwind_check {
     uint64_t compared, mismatches;
-    uint64_t memos; /* of `compared`: those that a memo (memo.h) was compared with as well */
+    uint64_t memos;   /* of `compared`: those that a memo (memo.h) was compared with as well */
     uint64_t shorter; /* libgcc gave up before we did */
 };
 

@@ -1,7 +1,5 @@
 #include "sample/unwind_rules.h"
 
-#include <string.h>
-
 #include "sys/arena.h"
 #include "sys/os.h"
 
@@ -10,36 +8,15 @@
 #define CAPACITY_FIRST 1024u
 #define CAPACITY_MAX   (UINT64_C(1) << 18)
 
-_Static_assert(sizeof(struct ht_rule) == 8, "a rule is one word");
-
-/* Open addressing, linear probing, power-of-two capacity:
- *   used <= capacity * 3 / 4, so a probe always ends.
- * A writer (one, it holds the learn lock) stores the rule before the pc. The table may be emptied,
- * and a slot used again, while it is read: a reader looks at the pc before and after it takes the
- * rule. */
-struct entry {
-    uintptr_t pc; /* 0: free */
-    struct ht_rule rule;
-};
-
-struct ht_rules {
-    unsigned shift; /* 64 - log2(capacity) */
-    uint64_t capacity, used;
-    struct entry *entries;
-};
+_Static_assert(sizeof(union ht_rule_word) == 8, "a rule is one word");
 
 static struct ht_rules *current;
 static unsigned hidden; /* unloadings in progress */
-static uint64_t generation = 1;
+uint64_t ht_rules_generation = 1;
 
 static void begin_generation(void)
 {
-    __atomic_add_fetch(&generation, 1, __ATOMIC_ACQ_REL);
-}
-
-uint64_t ht_rules_generation(void)
-{
-    return __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
+    __atomic_add_fetch(&ht_rules_generation, 1, __ATOMIC_ACQ_REL);
 }
 
 const struct ht_rules *ht_rules_current(void)
@@ -49,38 +26,16 @@ const struct ht_rules *ht_rules_current(void)
     return __atomic_load_n(&current, __ATOMIC_ACQUIRE);
 }
 
-static uint64_t home_of(const struct ht_rules *rules, uintptr_t pc)
-{
-    return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> rules->shift;
-}
-
-struct ht_rule ht_rules_find(const struct ht_rules *rules, uintptr_t pc)
-{
-    struct ht_rule none = {.kind = HT_RULE_UNKNOWN};
-    if (HT_UNLIKELY(rules == NULL))
-        return none;
-    for (uint64_t i = home_of(rules, pc);; i = (i + 1) & (rules->capacity - 1)) {
-        const struct entry *entry = &rules->entries[i];
-        uintptr_t found = __atomic_load_n(&entry->pc, __ATOMIC_ACQUIRE);
-        if (HT_LIKELY(found == pc)) {
-            struct ht_rule rule;
-            __atomic_load(&entry->rule, &rule, __ATOMIC_ACQUIRE); /* before the second look */
-            return __atomic_load_n(&entry->pc, __ATOMIC_RELAXED) == pc ? rule : none;
-        }
-        if (found == 0)
-            return none;
-    }
-}
-
 static void put(struct ht_rules *rules, uintptr_t pc, struct ht_rule rule)
 {
-    uint64_t i = home_of(rules, pc);
+    uint64_t i = ht_rules_home(rules, pc);
     while (rules->entries[i].pc != 0) {
         if (rules->entries[i].pc == pc)
             return;
         i = (i + 1) & (rules->capacity - 1);
     }
-    __atomic_store(&rules->entries[i].rule, &rule, __ATOMIC_RELAXED);
+    union ht_rule_word word = {.rule = rule};
+    __atomic_store_n(&rules->entries[i].word.bits, word.bits, __ATOMIC_RELAXED);
     __atomic_store_n(&rules->entries[i].pc, pc, __ATOMIC_RELEASE);
     rules->used++;
 }
@@ -89,13 +44,13 @@ static struct ht_rules *new_rules(uint64_t capacity)
 {
     /* From the part that is kept for dumps: without rules every frame would be learnt again, at 3
      * us. */
-    char *memory = ht_arena_map(HT_PAGE + capacity * sizeof(struct entry));
+    char *memory = ht_arena_map(HT_PAGE + capacity * sizeof(struct ht_rules_entry));
     if (memory == NULL)
         return NULL;
     struct ht_rules *rules = (struct ht_rules *)memory;
     rules->capacity = capacity;
     rules->shift = (unsigned)__builtin_clzll(capacity) + 1;
-    rules->entries = (struct entry *)(memory + HT_PAGE);
+    rules->entries = (struct ht_rules_entry *)(memory + HT_PAGE);
     return rules;
 }
 
@@ -111,7 +66,7 @@ static void replace(struct ht_rules *rules)
 static bool make_room(void)
 {
     struct ht_rules *old = current;
-    if (old != NULL && old->used < old->capacity / 4 * 3)
+    if (old != NULL && old->used < old->capacity / 2)
         return true;
     if (old != NULL && old->capacity == CAPACITY_MAX) {
         ht_rules_clear();
@@ -122,7 +77,7 @@ static bool make_room(void)
         return false;
     for (uint64_t i = 0; old != NULL && i < old->capacity; i++) {
         if (old->entries[i].pc != 0)
-            put(grown, old->entries[i].pc, old->entries[i].rule);
+            put(grown, old->entries[i].pc, old->entries[i].word.rule);
     }
     replace(grown);
     return true;

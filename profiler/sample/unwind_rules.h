@@ -39,14 +39,67 @@ struct ht_rule {
     int64_t cfa_offset : 25;
 };
 
-struct ht_rules;
+/* As one word, to be loaded and tested at once. */
+union ht_rule_word {
+    uint64_t bits;
+    struct ht_rule rule;
+};
+
+/* What most frames have, and what walks care for: CFA = sp + k, and rbp where it was or below the
+ * CFA, in a frame that is shown. */
+static inline bool ht_rule_is_common(struct ht_rule rule)
+{
+    const union ht_rule_word mask = {.rule = {.kind = 15, .fp = HT_FP_AT_FP, .hidden = 1}};
+    const union ht_rule_word common = {.rule = {.kind = HT_RULE_SP}};
+    return (((union ht_rule_word){.rule = rule}).bits & mask.bits) == common.bits;
+}
+
+/* Open addressing, linear probing, power-of-two capacity:
+ *   used <= capacity / 2, so a probe ends soon: at 3 / 4 what was learnt last took five.
+ * A writer (one, it holds the learn lock) stores the rule before the pc. The table may be emptied,
+ * and a slot used again, while it is read: a reader looks at the pc before and after it takes the
+ * rule. */
+struct ht_rules_entry {
+    uintptr_t pc; /* 0: free */
+    union ht_rule_word word;
+};
+
+struct ht_rules {
+    unsigned shift; /* 64 - log2(capacity) */
+    uint64_t capacity, used;
+    struct ht_rules_entry *entries;
+};
 
 /* The table as it is now, for one walk: a walk that began keeps its table. NULL while a library is
  * being unloaded, or before the first rule: then every rule is learnt afresh. Context: any. */
 const struct ht_rules *ht_rules_current(void);
 
-/* kind is HT_RULE_UNKNOWN if the table (which may be NULL) has none. */
-struct ht_rule ht_rules_find(const struct ht_rules *rules, uintptr_t pc);
+static inline uint64_t ht_rules_home(const struct ht_rules *rules, uintptr_t pc)
+{
+    return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> rules->shift;
+}
+
+/* kind is HT_RULE_UNKNOWN if the table (which may be NULL) has none. Here, because a warm walk does
+ * little else. */
+static inline struct ht_rule ht_rules_find(const struct ht_rules *rules, uintptr_t pc)
+{
+    const struct ht_rule none = {.kind = HT_RULE_UNKNOWN};
+    if (HT_UNLIKELY(rules == NULL))
+        return none;
+    for (uint64_t i = ht_rules_home(rules, pc);; i = (i + 1) & (rules->capacity - 1)) {
+        const struct ht_rules_entry *entry = &rules->entries[i];
+        uintptr_t found = __atomic_load_n(&entry->pc, __ATOMIC_ACQUIRE);
+        if (HT_LIKELY(found == pc)) {
+            union ht_rule_word word;
+            word.bits = __atomic_load_n(&entry->word.bits, __ATOMIC_ACQUIRE); /* then look again */
+            if (HT_UNLIKELY(__atomic_load_n(&entry->pc, __ATOMIC_RELAXED) != pc))
+                return none;
+            return word.rule;
+        }
+        if (found == 0)
+            return none;
+    }
+}
 
 /* Adds a rule to the current table, unless a library is being unloaded or memory ran out. The learn
  * lock is held. */
@@ -61,7 +114,7 @@ unsigned ht_rules_hidden(void);
 
 uint64_t ht_rules_count(void);
 
-/* Changes whenever a rule may have become another one. Context: any. */
-uint64_t ht_rules_generation(void);
+/* Changes whenever a rule may have become another one, and when they are hidden. Atomic. */
+extern HT_HIDDEN uint64_t ht_rules_generation;
 
 #endif
