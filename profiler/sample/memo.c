@@ -20,47 +20,34 @@ struct fresh {
     struct ht_rule rule;
 };
 
-/* Where a frame's callee returns to, below the frame's stack pointer, and what stands there. It tells
- * the frame's pc and stack pointer as well, and is all that comparing reads. */
-struct link {
-    uintptr_t slot, value;
-};
-
 /* Frames are counted from the root: number 0 is the outermost. path.depth of them are kept, and all
- * of those are known to the tree between two walks.
- *   `words` are in the order of their frames. */
+ * of those are known to the tree between two walks. A frame's `slot` is where its callee returns to
+ * it, below its stack pointer; there stands its `after`. So slot and word tell its sp and pc, and
+ * are all that comparing reads. `needs_fp`: the walk from this frame on depends on its fp.
+ * frames[-1] is no frame; its slot is above all others. `words` are in the order of their frames. */
 struct ht_memo {
     uint64_t generation; /* of the rules that the walk used */
     unsigned depth_max;
     unsigned word_count;
     struct ht_path path;
-    struct link *links;
-    uintptr_t *fps;
-    uint8_t *needs_fp; /* whether the walk from this frame on depends on its fp */
-    struct fresh *fresh;
+    struct fresh *fresh; /* depth_max of them; a walk fills them from the end */
     struct word words[WORDS_MAX];
+    struct ht_path_frame top, frames[];
 };
-
-#define FRAME_SIZE                                                                                 \
-    (sizeof(struct fresh) + sizeof(struct link) + 2 * sizeof(uintptr_t) + sizeof(uint64_t) +       \
-     sizeof(ht_node) + 1)
 
 size_t ht_memo_size(unsigned depth_max)
 {
-    return sizeof(struct ht_memo) + depth_max * FRAME_SIZE;
+    return sizeof(struct ht_memo) +
+           depth_max * (sizeof(struct ht_path_frame) + sizeof(struct fresh));
 }
 
 struct ht_memo *ht_memo_make(void *memory, unsigned depth_max)
 {
     struct ht_memo *memo = memory;
     memo->depth_max = depth_max;
-    memo->fresh = (struct fresh *)(memo + 1); /* the widest first */
-    memo->links = (struct link *)(memo->fresh + depth_max);
-    memo->path.pcs = (uintptr_t *)(memo->links + depth_max);
-    memo->fps = memo->path.pcs + depth_max;
-    memo->path.hashes = memo->fps + depth_max;
-    memo->path.nodes = (ht_node *)(memo->path.hashes + depth_max);
-    memo->needs_fp = (uint8_t *)(memo->path.nodes + depth_max);
+    memo->top.slot = UINTPTR_MAX;
+    memo->path.frames = memo->frames;
+    memo->fresh = (struct fresh *)(memo->frames + depth_max);
     return memo;
 }
 
@@ -70,38 +57,37 @@ void ht_memo_clear(struct ht_memo *memo)
     memo->word_count = 0;
 }
 
-static uintptr_t sp_of(const struct ht_memo *memo, unsigned frame)
+static uintptr_t sp_of(const struct ht_path_frame *frame)
 {
-    return memo->links[frame].slot + sizeof(uintptr_t);
+    return frame->slot + sizeof(uintptr_t);
 }
 
 /* ---- is it still so? ---- */
 
-static inline bool is_at(const struct ht_memo *memo, unsigned frame, const struct ht_position *at)
+static inline bool is_at(const struct ht_path_frame *frame, const struct ht_position *at)
 {
-    const struct link *link = &memo->links[frame];
-    return link->slot == at->sp - sizeof(uintptr_t) && link->value == at->lookup + 1 &&
-           (memo->fps[frame] == at->fp || !memo->needs_fp[frame]);
+    return frame->slot == at->sp - sizeof(uintptr_t) && frame->after == at->lookup + 1 &&
+           (!frame->needs_fp || frame->fp == at->fp);
 }
 
-/* Whether the walk from `frame` to the root is what it was. Returns how many of the outermost frames
- * may be met again: frame + 1 of them if it is. All addresses are on the thread's own stack, above
- * the frame that allocates. */
-static inline unsigned compare(const struct ht_memo *memo, unsigned frame, uintptr_t low)
+/* Whether the walk from `frame` to the root is what it was; the last frame that may be met again, or
+ * top: `frame` itself if it is. All addresses are on the thread's own stack, above the frame that
+ * allocates. */
+static inline const struct ht_path_frame *compare(const struct ht_memo *memo,
+                                                  const struct ht_path_frame *frame, uintptr_t low)
 {
-    const struct link *links = memo->links;
 #pragma GCC unroll 4
-    for (const struct link *link = links + frame; link-- > links;) {
-        if (HT_UNLIKELY(ht_span_word(link->slot) != link->value))
-            return (unsigned)(link - links);
+    for (const struct ht_path_frame *caller = frame - 1; caller >= memo->frames; caller--) {
+        if (HT_UNLIKELY(ht_span_word(caller->slot) != caller->after))
+            return caller - 1;
     }
-    for (unsigned i = memo->word_count; i-- > 0;) {
+    for (unsigned i = memo->word_count; HT_UNLIKELY(i-- > 0);) {
         const struct word *word = &memo->words[i];
-        if (word->frame <= frame &&
+        if (memo->frames + word->frame <= frame &&
             (word->address < low || ht_span_word(word->address) != word->value))
-            return word->frame;
+            return memo->frames + word->frame - 1;
     }
-    return frame + 1;
+    return frame;
 }
 
 /* ---- keeping it ---- */
@@ -114,68 +100,79 @@ static bool keep_word(struct ht_memo *memo, unsigned frame, uintptr_t address, u
     return true;
 }
 
-/* What the walk from `frame` on has read besides return addresses; the frame before it is kept
- * already. */
-static inline bool keep_words(struct ht_memo *memo, unsigned frame, const struct fresh *fresh)
+/* What the walk from a frame on depends on besides return addresses; its caller is kept already. */
+HT_COLD static bool keep_words(struct ht_memo *memo, struct ht_path_frame *frame,
+                               const struct fresh *fresh)
 {
     const struct ht_position *at = &fresh->at;
     struct ht_rule rule = fresh->rule;
-    bool caller_needs_fp = memo->needs_fp[frame - 1];
-    if (HT_LIKELY(!caller_needs_fp && ht_rule_is_common(rule))) {
-        memo->needs_fp[frame] = false;
+    const struct ht_path_frame *caller = frame - 1;
+    unsigned number = (unsigned)(frame - memo->frames);
+    frame->needs_fp = rule.kind == HT_RULE_FP || rule.kind == HT_RULE_FP_DEREF ||
+                      rule.fp == HT_FP_AT_FP || (rule.fp == HT_FP_SAME && caller->needs_fp);
+    if (number == 0) { /* the outermost reads nothing */
+        frame->needs_fp = false;
         return true;
     }
-    memo->needs_fp[frame] = rule.kind == HT_RULE_FP || rule.kind == HT_RULE_FP_DEREF ||
-                            rule.fp == HT_FP_AT_FP || (rule.fp == HT_FP_SAME && caller_needs_fp);
-    uintptr_t cfa = sp_of(memo, frame - 1);
-    if (rule.kind >= HT_RULE_SP_DEREF && !keep_word(memo, frame, ht_step_deref_slot(at, rule),
+    uintptr_t cfa = sp_of(caller);
+    if (rule.kind >= HT_RULE_SP_DEREF && !keep_word(memo, number, ht_step_deref_slot(at, rule),
                                                     cfa - (uintptr_t)(intptr_t)rule.deref_offset))
         return false;
-    return rule.fp == HT_FP_SAME || !caller_needs_fp ||
-           keep_word(memo, frame, ht_step_fp_slot(at, rule, cfa), memo->fps[frame - 1]);
+    return rule.fp == HT_FP_SAME || !caller->needs_fp ||
+           keep_word(memo, number, ht_step_fp_slot(at, rule, cfa), caller->fp);
 }
 
-/* The first `same` frames stay, and `count` fresh ones, leaf first, come after them. */
-static inline bool keep(struct ht_memo *memo, unsigned same, unsigned count)
+/* Frames up to `last` stay, and `fresh` ones come after them. */
+static inline bool keep(struct ht_memo *memo, const struct ht_path_frame *last,
+                        const struct fresh *fresh)
 {
     struct ht_path *path = &memo->path;
+    unsigned same = (unsigned)(last + 1 - memo->frames);
     path->known = path->depth = same;
-    while (memo->word_count > 0 && memo->words[memo->word_count - 1].frame >= same)
+    while (HT_UNLIKELY(memo->word_count > 0) && memo->words[memo->word_count - 1].frame >= same)
         memo->word_count--;
     unsigned words = memo->word_count;
-    const struct fresh *fresh = &memo->fresh[count];
-    for (unsigned frame = same; fresh-- > memo->fresh; frame++) {
-        memo->links[frame] = (struct link){fresh->at.sp - sizeof(uintptr_t), fresh->at.lookup + 1};
-        path->pcs[frame] = fresh->at.lookup;
-        memo->fps[frame] = fresh->at.fp;
-        if (HT_UNLIKELY(frame == 0)) {
-            memo->needs_fp[frame] = false; /* the outermost reads nothing */
-        } else if (HT_UNLIKELY(!keep_words(memo, frame, fresh))) {
+    struct ht_path_frame *frame = memo->frames + same;
+    uint64_t hash = same == 0 ? 0 : frame[-1].hash;
+    const struct fresh *end = memo->fresh + memo->depth_max;
+    for (const struct fresh *next = fresh; next < end; next++, frame++) {
+        frame->slot = next->at.sp - sizeof(uintptr_t);
+        frame->after = next->at.lookup + 1;
+        frame->fp = next->at.fp;
+        frame->hash = hash = ht_path_hash(hash, frame->after);
+        frame->needs_fp = false;
+        if (HT_UNLIKELY(frame[-1].needs_fp || !ht_rule_is_common(next->rule)) &&
+            !keep_words(memo, frame, next)) {
             memo->word_count = words;
             return false;
         }
     }
-    path->depth = same + count;
+    path->depth = (unsigned)(frame - memo->frames);
     return true;
 }
 
 /* ---- the walk ---- */
 
-static bool is_plain(struct ht_rule rule)
+/* A frame of which nothing is common. */
+HT_COLD static bool step_as_any(struct ht_position *at, struct ht_span *span, struct ht_rule rule)
 {
-    return rule.kind >= HT_RULE_SP && rule.kind <= HT_RULE_FP_DEREF && !rule.hidden;
+    return rule.kind >= HT_RULE_SP && rule.kind <= HT_RULE_FP_DEREF && !rule.hidden &&
+           ht_step_by_rule(at, span, rule);
 }
 
-/* What most frames have: CFA = sp + k. The same as ht_step_by_rule(), in a third of it. */
-static inline bool step_by_sp(struct ht_position *at, const struct ht_span *span,
-                              struct ht_rule rule)
+/* The same as ht_step_by_rule() for a common rule, in a third of it. A CFA below the stack pointer
+ * is found when the walk does not end. */
+static inline bool step(struct ht_position *at, struct ht_span *span, struct ht_rule rule)
 {
+    if (HT_UNLIKELY(!ht_rule_is_common(rule)))
+        return step_as_any(at, span, rule);
+    uintptr_t size = span->high - span->low;
     uintptr_t cfa = at->sp + (uintptr_t)(intptr_t)rule.cfa_offset;
-    if (HT_UNLIKELY(cfa <= at->sp || cfa > span->high))
+    if (HT_UNLIKELY(cfa - span->low - sizeof(uintptr_t) > size - sizeof(uintptr_t)))
         return false;
     if (rule.fp != HT_FP_SAME) {
         uintptr_t slot = cfa + (uintptr_t)(intptr_t)rule.fp_offset;
-        if (HT_UNLIKELY(slot < span->low || slot > span->high - sizeof(uintptr_t)))
+        if (HT_UNLIKELY(slot - span->low > size - sizeof(uintptr_t)))
             return false;
         at->fp = ht_span_word(slot);
     }
@@ -184,21 +181,18 @@ static inline bool step_by_sp(struct ht_position *at, const struct ht_span *span
     return true;
 }
 
-static inline bool step(struct ht_position *at, struct ht_span *span, struct ht_rule rule)
-{
-    if (HT_LIKELY(ht_rule_is_common(rule)))
-        return step_by_sp(at, span, rule);
-    return is_plain(rule) && ht_step_by_rule(at, span, rule);
-}
-
 /* While a library is being unloaded nothing is kept. */
 HT_COLD static bool begin_generation(struct ht_memo *memo, uint64_t generation)
 {
     ht_memo_clear(memo);
-    memo->generation = 0;
-    if (ht_rules_hidden() == 0)
-        memo->generation = generation;
+    memo->generation = ht_rules_hidden() == 0 ? generation : 0;
     return memo->generation != 0;
+}
+
+HT_COLD static bool is_own_now(uintptr_t sp)
+{
+    ht_span_of(sp);
+    return ht_span_is_own(sp);
 }
 
 struct ht_path *ht_memo_walk(struct ht_memo *memo, const struct ht_frame *from)
@@ -208,39 +202,36 @@ struct ht_path *ht_memo_walk(struct ht_memo *memo, const struct ht_frame *from)
     if (HT_UNLIKELY(memo->generation != generation) && !begin_generation(memo, generation))
         return NULL;
     struct ht_position at = {.lookup = from->pc - 1, .sp = from->sp, .fp = from->fp};
-    if (HT_UNLIKELY(!ht_span_is_own(at.sp))) {
-        ht_span_of(at.sp);
-        if (!ht_span_is_own(at.sp))
-            return NULL;
-    }
-    struct ht_span span = {.low = at.sp, .high = ht_thread.stack_high};
+    if (HT_UNLIKELY(!ht_span_is_own(at.sp)) && !is_own_now(at.sp))
+        return NULL;
+    const uintptr_t high = ht_thread.stack_high;
+    struct ht_span span = {.low = at.sp, .high = high};
     const struct ht_rules *rules = ht_rules_current();
-    const struct link *last = memo->links + memo->path.depth; /* frames before it may be met */
-    unsigned count = 0, same;
+    const struct ht_path_frame *last = memo->frames + memo->path.depth - 1; /* that may be met */
+    struct fresh *fresh = memo->fresh + memo->depth_max;
     for (;;) {
-        while (last > memo->links && last[-1].slot < at.sp - sizeof(uintptr_t))
+        while (last->slot < at.sp - sizeof(uintptr_t))
             last--;
-        same = (unsigned)(last - memo->links);
-        if (last > memo->links && is_at(memo, same - 1, &at)) {
-            same = compare(memo, same - 1, span.low);
-            if (HT_LIKELY(memo->links + same == last))
+        if (is_at(last, &at)) {
+            const struct ht_path_frame *same = compare(memo, last, span.low);
+            if (HT_LIKELY(same == last))
                 break;
-            last = memo->links + same;
+            last = same;
         }
-        if (HT_UNLIKELY(count == memo->depth_max))
+        if (HT_UNLIKELY(fresh == memo->fresh))
             return NULL;
         struct ht_rule rule = ht_rules_find(rules, at.lookup);
         if (HT_UNLIKELY(rule.kind == HT_RULE_UNKNOWN))
             rule = ht_learn_rule(at.lookup);
-        memo->fresh[count++] = (struct fresh){at, rule};
+        *--fresh = (struct fresh){at, rule};
         if (HT_UNLIKELY(!step(&at, &span, rule))) {
             if (rule.kind != HT_RULE_END || rule.hidden)
                 return NULL;
-            same = 0;
+            last = memo->frames - 1;
             break;
         }
     }
-    if (HT_UNLIKELY(same + count > memo->depth_max || span.high != ht_thread.stack_high))
+    if (HT_UNLIKELY(last - memo->frames >= fresh - memo->fresh || span.high != high))
         return NULL;
-    return keep(memo, same, count) ? &memo->path : NULL;
+    return keep(memo, last, fresh) ? &memo->path : NULL;
 }

@@ -149,14 +149,11 @@ static struct buffer {
 static bool make_buffer(struct buffer *buffer)
 {
     size_t depth = depth_max + 1;
-    char *memory =
-        ht_arena_alloc(depth * (2 * sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(ht_node)));
+    char *memory = ht_arena_alloc(depth * (sizeof(*buffer->path.frames) + sizeof(*buffer->pcs)));
     if (memory == NULL)
         return false;
-    buffer->pcs = (uintptr_t *)memory;
-    buffer->path.pcs = buffer->pcs + depth;
-    buffer->path.hashes = buffer->path.pcs + depth;
-    buffer->path.nodes = (ht_node *)(buffer->path.hashes + depth);
+    buffer->path.frames = (struct ht_path_frame *)memory;
+    buffer->pcs = (uintptr_t *)(buffer->path.frames + depth);
     return true;
 }
 
@@ -206,7 +203,7 @@ static void ease(void)
 
 static ht_site site_of(struct ht_path *path, size_t size)
 {
-    return ht_tree_intern(path) ? ht_stacks_site(path->nodes[path->depth - 1], size)
+    return ht_tree_intern(path) ? ht_stacks_site(path->frames[path->depth - 1].node, size)
                                 : HT_SITE_OVERFLOW;
 }
 
@@ -227,8 +224,13 @@ static bool plain_site(const struct ht_frame *caller, size_t size, ht_site *ret_
     struct ht_path *path = &buffer->path;
     path->known = 0;
     path->depth = walk(caller, buffer->pcs);
-    for (unsigned i = 0; i < path->depth; i++)
-        path->pcs[i] = buffer->pcs[path->depth - 1 - i];
+    uint64_t hash = 0;
+    for (unsigned i = 0; i < path->depth; i++) {
+        uintptr_t after = buffer->pcs[path->depth - 1 - i] + 1;
+        hash = ht_path_hash(hash, after);
+        path->frames[i].after = after;
+        path->frames[i].hash = hash;
+    }
     *ret_site = site_of(path, size);
     give_buffer(buffer);
     return true;
@@ -243,7 +245,7 @@ static void check_memo(const struct ht_path *path, const struct ht_frame *caller
     unsigned depth = walk(caller, buffer->pcs);
     bool same = depth == path->depth;
     for (unsigned i = 0; same && i < depth; i++)
-        same = path->pcs[i] == buffer->pcs[depth - 1 - i];
+        same = path->frames[i].after == buffer->pcs[depth - 1 - i] + 1;
     give_buffer(buffer);
     ht_unwind_check_memo(same);
 }

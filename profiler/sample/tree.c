@@ -48,49 +48,44 @@ unsigned ht_tree_stack(ht_node node, uintptr_t *pcs, unsigned depth_max)
 
 /* ---- the index ---- */
 
-/* The hash of a path by that of its beginning: a multiply by 2^64 / golden ratio, whose high half
- * depends on all bits below, and that half onto the low one. The root's is 0. */
-static uint64_t hash_onto(uint64_t hash, uintptr_t pc)
-{
-    hash = (hash ^ pc) * UINT64_C(0x9e3779b97f4a7c15);
-    return hash ^ hash >> 32;
-}
-
 static uint32_t tag_of(uint64_t hash)
 {
     return (uint32_t)hash << TAG_SHIFT;
 }
 
-/* Whether this node is the path's frame `i`, and its callers the frames before it, as far down as
- * the known ones; then path->nodes says so. */
-static bool is_path(ht_node id, struct ht_path *path, unsigned i)
+/* Whether this node is the path's frame `i`, and its callers the frames before it, as far as the
+ * known ones; then the frames have these nodes. */
+static inline bool is_path(ht_node id, struct ht_path *path, unsigned i)
 {
-    for (;; i--) {
+    struct ht_path_frame *first = path->frames + path->known;
+    for (struct ht_path_frame *frame = path->frames + i;; frame--) {
         const struct ht_tree_node *node = ht_tree_node(id);
-        if (pc_of(node) != path->pcs[i])
+        if (pc_of(node) + 1 != frame->after)
             return false;
-        path->nodes[i] = id;
+        frame->node = id;
         id = node->caller;
-        if (i == path->known)
-            return id == (i == 0 ? HT_NODE_ROOT : path->nodes[i - 1]);
-        if (id == HT_NODE_ROOT)
+        if (frame == first)
+            return id == (frame == path->frames ? HT_NODE_ROOT : frame[-1].node);
+        if (HT_UNLIKELY(id == HT_NODE_ROOT))
             return false;
     }
 }
 
 /* Finds the node of the path's frame `i`, and of those before it. */
-static bool find(const struct index *index, struct ht_path *path, unsigned i)
+static inline bool find(const struct index *index, struct ht_path *path, unsigned i)
 {
     if (HT_UNLIKELY(index == NULL))
         return false;
-    uint64_t hash = path->hashes[i];
-    uint32_t tag = tag_of(hash);
-    for (uint32_t at = (uint32_t)(hash >> index->shift);; at = (at + 1) & (index->capacity - 1)) {
-        uint32_t slot = __atomic_load_n(&index->slots[at], __ATOMIC_ACQUIRE);
+    uint64_t hash = path->frames[i].hash;
+    uint32_t tag = tag_of(hash), mask = index->capacity - 1;
+    const uint32_t *slots = index->slots;
+    for (uint32_t at = (uint32_t)(hash >> index->shift);; at = (at + 1) & mask) {
+        uint32_t slot = __atomic_load_n(&slots[at], __ATOMIC_ACQUIRE);
+        if (((slot ^ tag) & ~ID_MASK) == 0 && HT_LIKELY(slot != 0) &&
+            is_path(slot & ID_MASK, path, i))
+            return true;
         if (slot == 0)
             return false;
-        if ((slot & ~ID_MASK) == tag && is_path(slot & ID_MASK, path, i))
-            return true;
     }
 }
 
@@ -109,7 +104,7 @@ static uint64_t hash_of(ht_node id)
     unsigned depth = ht_tree_stack(id, pcs, HT_ARRAY_SIZE(pcs));
     uint64_t hash = 0;
     while (depth-- > 0)
-        hash = hash_onto(hash, pcs[depth]);
+        hash = ht_path_hash(hash, pcs[depth] + 1);
     return hash;
 }
 
@@ -119,8 +114,8 @@ static void put_all(struct index *index)
     uint64_t hash = 0;
     for (ht_node id = 1; id <= node_count; id++) {
         const struct ht_tree_node *node = ht_tree_node(id);
-        hash =
-            hash_onto(id > 1 && node->caller == id - 1 ? hash : hash_of(node->caller), pc_of(node));
+        hash = ht_path_hash(id > 1 && node->caller == id - 1 ? hash : hash_of(node->caller),
+                            pc_of(node) + 1);
         put(index, hash, id);
     }
 }
@@ -172,37 +167,39 @@ static bool add_node(struct ht_path *path, unsigned i)
             return false;
         __atomic_store_n(&ht_tree_chunks[id / HT_TREE_CHUNK], chunk, __ATOMIC_RELEASE);
     }
+    struct ht_path_frame *frame = &path->frames[i];
     struct ht_tree_node *node = ht_tree_node(id);
-    node->caller = i == 0 ? HT_NODE_ROOT : path->nodes[i - 1];
-    __atomic_store_n(&node->pc, path->pcs[i], __ATOMIC_RELAXED);
+    node->caller = i == 0 ? HT_NODE_ROOT : frame[-1].node;
+    __atomic_store_n(&node->pc, frame->after - 1, __ATOMIC_RELAXED);
     __atomic_store_n(&node_count, id, __ATOMIC_RELEASE);
-    put(current_index, path->hashes[i], id);
-    path->nodes[i] = id;
+    put(current_index, frame->hash, id);
+    frame->node = id;
     return true;
+}
+
+/* A comparison that failed has left other nodes in what is not known. */
+HT_COLD static bool add(struct ht_path *path)
+{
+    if (!ht_lock_take(&tree_lock))
+        return false;
+    if (find(current_index, path, path->depth - 1))
+        path->known = path->depth;
+    while (path->known < path->depth &&
+           (find(current_index, path, path->known) || add_node(path, path->known)))
+        path->known++;
+    ht_lock_release(&tree_lock);
+    return path->known == path->depth;
 }
 
 bool ht_tree_intern(struct ht_path *path)
 {
-    unsigned depth = path->depth;
-    if (path->known == depth)
+    if (path->known == path->depth)
         return true;
-    uint64_t hash = path->known == 0 ? 0 : path->hashes[path->known - 1];
-    for (unsigned i = path->known; i < depth; i++)
-        path->hashes[i] = hash = hash_onto(hash, path->pcs[i]);
-    if (HT_LIKELY(find(__atomic_load_n(&current_index, __ATOMIC_ACQUIRE), path, depth - 1))) {
-        path->known = depth;
-        return true;
-    }
-    if (!ht_lock_take(&tree_lock))
-        return false;
-    if (find(current_index, path, depth - 1))
-        path->known = depth;
-    /* A comparison that failed has left other nodes in what is not known. */
-    while (path->known < depth &&
-           (find(current_index, path, path->known) || add_node(path, path->known)))
-        path->known++;
-    ht_lock_release(&tree_lock);
-    return path->known == depth;
+    if (HT_UNLIKELY(
+            !find(__atomic_load_n(&current_index, __ATOMIC_ACQUIRE), path, path->depth - 1)))
+        return add(path);
+    path->known = path->depth;
+    return true;
 }
 
 /* The index is filled again in place: who looks meanwhile may miss a node, and looks again under the

@@ -17,16 +17,32 @@ typedef uint32_t ht_node;
 #define HT_NODE_ROOT ((ht_node)0) /* stands above the outermost frames; no place */
 #define HT_NODES_MAX (UINT32_C(1) << 26)
 
-/* A stack, outermost frame first, and what is known of it: `hashes` and `nodes` of the first `known`
- * frames are right. The arrays are the caller's. */
-struct ht_path {
-    unsigned depth, known;
-    uintptr_t *pcs;
-    uint64_t *hashes;
-    ht_node *nodes;
+/* A frame of a path. `slot` and `fp` are the business of who walks (memo.h). */
+struct ht_path_frame {
+    uintptr_t slot;
+    uintptr_t after; /* the lookup address + 1: for most frames, the return address */
+    uintptr_t fp;
+    uint64_t hash; /* of the path to it */
+    ht_node node;
+    bool needs_fp;
 };
 
-/* Finds or adds the stack and fills in all its hashes and nodes. False when no memory is left, or a
+/* A stack, outermost frame first: all frames have their addresses and hashes, and the first `known`
+ * their nodes. The array is the caller's. */
+struct ht_path {
+    unsigned depth, known;
+    struct ht_path_frame *frames;
+};
+
+/* The hash of a path by that of its beginning: a multiply by 2^64 / golden ratio, whose high half
+ * depends on all bits below, and that half onto the low one. The root's is 0. */
+static inline uint64_t ht_path_hash(uint64_t hash, uintptr_t after)
+{
+    hash = (hash ^ after) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 32;
+}
+
+/* Finds or adds the stack and fills in all its nodes. False when no memory is left, or a
  * fork keeps the lock: `known` tells then how far it came. Context: sample. */
 bool ht_tree_intern(struct ht_path *path);
 

@@ -8,13 +8,14 @@
 
 static inline ht_site intern(const uintptr_t *pcs, unsigned depth, size_t size)
 {
-    uintptr_t from_root[INTERN_DEPTH];
-    uint64_t hashes[INTERN_DEPTH];
-    ht_node nodes[INTERN_DEPTH];
-    struct ht_path path = {.depth = depth, .pcs = from_root, .hashes = hashes, .nodes = nodes};
-    for (unsigned i = 0; i < depth; i++)
-        from_root[i] = pcs[depth - 1 - i];
-    return ht_tree_intern(&path) ? ht_stacks_site(nodes[depth - 1], size) : HT_SITE_OVERFLOW;
+    struct ht_path_frame frames[INTERN_DEPTH];
+    struct ht_path path = {.depth = depth, .frames = frames};
+    uint64_t hash = 0;
+    for (unsigned i = 0; i < depth; i++) {
+        frames[i].after = pcs[depth - 1 - i] + 1;
+        frames[i].hash = hash = ht_path_hash(hash, frames[i].after);
+    }
+    return ht_tree_intern(&path) ? ht_stacks_site(frames[depth - 1].node, size) : HT_SITE_OVERFLOW;
 }
 
 #endif

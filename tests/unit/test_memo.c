@@ -143,13 +143,13 @@ static bool agree(void)
     if (path->depth != depth)
         return false;
     for (unsigned i = 0; i < depth; i++) {
-        if (path->pcs[i] != pcs[depth - 1 - i])
+        if (path->frames[i].after != pcs[depth - 1 - i] + 1)
             return false;
     }
     if (!ht_tree_intern(path))
         return false;
     uintptr_t in_tree[DEPTH_MAX + 1];
-    return ht_tree_stack(path->nodes[path->depth - 1], in_tree, DEPTH_MAX + 1) == depth &&
+    return ht_tree_stack(path->frames[path->depth - 1].node, in_tree, DEPTH_MAX + 1) == depth &&
            memcmp(in_tree, pcs, depth * sizeof(*pcs)) == 0;
 }
 

@@ -9,27 +9,37 @@
 
 struct stack {
     struct ht_path path;
-    uintptr_t pcs[DEPTH];
-    uint64_t hashes[DEPTH];
-    ht_node nodes[DEPTH];
+    struct ht_path_frame frames[DEPTH];
 };
+
+static void hash(struct stack *stack)
+{
+    uint64_t hash = 0;
+    for (unsigned i = 0; i < DEPTH; i++)
+        stack->frames[i].hash = hash = ht_path_hash(hash, stack->frames[i].after);
+}
 
 /* Frame i of stack n depends on n / 2^(DEPTH - i): those near the root are shared. */
 static void make_stack(struct stack *stack, uint64_t n)
 {
-    stack->path = (struct ht_path){
-        .depth = DEPTH, .pcs = stack->pcs, .hashes = stack->hashes, .nodes = stack->nodes};
+    stack->path = (struct ht_path){.depth = DEPTH, .frames = stack->frames};
     for (unsigned i = 0; i < DEPTH; i++)
-        stack->pcs[i] = 0x400000 + (n >> (DEPTH - 1 - i)) * 7 + i;
+        stack->frames[i].after = 0x400000 + (n >> (DEPTH - 1 - i)) * 7 + i;
+    hash(stack);
+}
+
+static ht_node leaf_of(const struct stack *stack)
+{
+    return stack->frames[DEPTH - 1].node;
 }
 
 static bool is_in_tree(const struct stack *stack)
 {
     uintptr_t pcs[DEPTH + 1];
-    if (ht_tree_stack(stack->nodes[DEPTH - 1], pcs, DEPTH + 1) != DEPTH)
+    if (ht_tree_stack(leaf_of(stack), pcs, DEPTH + 1) != DEPTH)
         return false;
     for (unsigned i = 0; i < DEPTH; i++) {
-        if (pcs[i] != stack->pcs[DEPTH - 1 - i])
+        if (pcs[i] + 1 != stack->frames[DEPTH - 1 - i].after)
             return false;
     }
     return true;
@@ -42,11 +52,12 @@ TEST(tree_shares_what_is_common)
     CHECK(ht_tree_intern(&first.path));
     CHECK_EQ(ht_tree_count(), DEPTH);
     make_stack(&second, 0);
-    second.pcs[DEPTH - 1] ^= 1;
+    second.frames[DEPTH - 1].after ^= 1;
+    hash(&second);
     CHECK(ht_tree_intern(&second.path));
     CHECK_EQ(ht_tree_count(), DEPTH + 1);
-    CHECK_EQ(second.nodes[DEPTH - 2], first.nodes[DEPTH - 2]);
-    CHECK(second.nodes[DEPTH - 1] != first.nodes[DEPTH - 1]);
+    CHECK_EQ(second.frames[DEPTH - 2].node, first.frames[DEPTH - 2].node);
+    CHECK(leaf_of(&second) != leaf_of(&first));
     CHECK(is_in_tree(&first));
     CHECK(is_in_tree(&second));
 }
@@ -58,13 +69,13 @@ TEST(tree_ids_stay)
     for (unsigned n = 0; n < STACKS; n++) {
         make_stack(&stack, n);
         CHECK(ht_tree_intern(&stack.path));
-        leaves[n] = stack.nodes[DEPTH - 1];
+        leaves[n] = leaf_of(&stack);
     }
     uint32_t count = ht_tree_count();
     for (unsigned n = 0; n < STACKS; n++) {
         make_stack(&stack, n);
         CHECK(ht_tree_intern(&stack.path));
-        CHECK_EQ(stack.nodes[DEPTH - 1], leaves[n]);
+        CHECK_EQ(leaf_of(&stack), leaves[n]);
         CHECK(is_in_tree(&stack));
     }
     CHECK_EQ(ht_tree_count(), count);
@@ -78,23 +89,21 @@ TEST(tree_goes_on_from_what_is_known)
         make_stack(&stack, n * 31 + 7777777);
         CHECK(ht_tree_intern(&stack.path));
         again = stack;
-        again.path = (struct ht_path){.depth = DEPTH,
-                                      .known = n % DEPTH,
-                                      .pcs = again.pcs,
-                                      .hashes = again.hashes,
-                                      .nodes = again.nodes};
+        again.path = (struct ht_path){.depth = DEPTH, .known = n % DEPTH, .frames = again.frames};
         for (unsigned i = n % DEPTH; i < DEPTH; i++)
-            again.nodes[i] = 0;
+            again.frames[i].node = 0;
         uint32_t count = ht_tree_count();
         CHECK(ht_tree_intern(&again.path));
         CHECK_EQ(ht_tree_count(), count);
-        CHECK_EQ(memcmp(again.nodes, stack.nodes, sizeof(again.nodes)), 0);
+        for (unsigned i = 0; i < DEPTH; i++)
+            CHECK_EQ(again.frames[i].node, stack.frames[i].node);
         /* The same end under another beginning is another stack. */
         if (n % DEPTH > 0) {
-            again.pcs[n % DEPTH - 1] ^= UINT64_C(1) << 40;
+            again.frames[n % DEPTH - 1].after ^= UINT64_C(1) << 40;
+            hash(&again);
             again.path.known = n % DEPTH - 1;
             CHECK(ht_tree_intern(&again.path));
-            CHECK(again.nodes[DEPTH - 1] != stack.nodes[DEPTH - 1]);
+            CHECK(leaf_of(&again) != leaf_of(&stack));
             CHECK(is_in_tree(&again));
         }
     }
@@ -106,8 +115,8 @@ TEST(tree_stack_of_a_short_buffer)
     uintptr_t pcs[3] = {0, 0, 42};
     make_stack(&stack, 5);
     CHECK(ht_tree_intern(&stack.path));
-    CHECK_EQ(ht_tree_stack(stack.nodes[DEPTH - 1], pcs, 2), 2);
-    CHECK_EQ(pcs[0], stack.pcs[DEPTH - 1]);
+    CHECK_EQ(ht_tree_stack(leaf_of(&stack), pcs, 2), 2);
+    CHECK_EQ(pcs[0] + 1, stack.frames[DEPTH - 1].after);
     CHECK_EQ(pcs[2], 42);
 }
 
@@ -120,7 +129,7 @@ static void *intern_all(void *argument)
     for (uint64_t i = 0; i < 5000; i++) {
         make_stack(&stack, i + 99000000);
         CHECK(ht_tree_intern(&stack.path));
-        leaves[i] = stack.nodes[DEPTH - 1];
+        leaves[i] = leaf_of(&stack);
     }
     return NULL;
 }
@@ -142,20 +151,19 @@ TEST(tree_moves_what_is_gone)
     struct stack stack, after;
     const uintptr_t by = UINT64_C(1) << 60;
     make_stack(&stack, 123456);
-    stack.pcs[DEPTH - 2] = 0x7f0000001000;
+    stack.frames[DEPTH - 2].after = 0x7f0000001000;
+    hash(&stack);
     CHECK(ht_tree_intern(&stack.path));
-    ht_node leaf = stack.nodes[DEPTH - 1];
+    ht_node leaf = leaf_of(&stack);
     ht_tree_move(0x7f0000000000, 0x7f0000002000, by);
     after = stack;
-    after.path.pcs = after.pcs;
-    after.path.hashes = after.hashes;
-    after.path.nodes = after.nodes;
-    after.path.known = 0;
+    after.path = (struct ht_path){.depth = DEPTH, .frames = after.frames};
     CHECK(ht_tree_intern(&after.path));
-    CHECK(after.nodes[DEPTH - 1] != leaf);
-    CHECK_EQ(after.nodes[DEPTH - 3], stack.nodes[DEPTH - 3]);
+    CHECK(leaf_of(&after) != leaf);
+    CHECK_EQ(after.frames[DEPTH - 3].node, stack.frames[DEPTH - 3].node);
     after.path.known = 0;
-    after.pcs[DEPTH - 2] += by;
+    after.frames[DEPTH - 2].after += by;
+    hash(&after);
     CHECK(ht_tree_intern(&after.path));
-    CHECK_EQ(after.nodes[DEPTH - 1], leaf);
+    CHECK_EQ(leaf_of(&after), leaf);
 }
