@@ -145,6 +145,7 @@ static void settle_unloadings(void)
         return;
     ht_modules_settle();
     ht_rules_clear();
+    ht_unwind_library_forget_pages();
     ht_rules_show(ended);
 }
 
@@ -176,8 +177,10 @@ static intptr_t take_lesson(void *argument)
     lesson->rule = ht_rules_find(ht_rules_current(), lesson->pc);
     if (lesson->rule.kind != HT_RULE_UNKNOWN)
         return 0;
-    if (ht_modules_note(lesson->pc))
+    if (ht_modules_note(lesson->pc)) {
         ht_rules_clear(); /* a library went without dlclose: of the C library's own making */
+        ht_unwind_library_forget_pages();
+    }
     lesson->rule = learn(lesson->pc);
     lesson->rule.hidden = ht_frames_are_ours(lesson->pc);
     /* Code of no module is not remembered: a JIT compiler may put other code there without a
