@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 
-from harness import ROOT, SO, Failed, find_program, main, program, test
+from harness import BUILD, ROOT, SO, Failed, find_program, main, program, test
 
 # The most that is allowed, the jump to the real function included.
 MOST = {'malloc': 4, 'free': 7, 'calloc': 8, 'realloc': 14}
@@ -141,6 +141,25 @@ def instructions_of_a_program(t):
         usual = each(t, what, t.preload(interval=USUAL, at_exit=0, follow=1)) - plain
         t.note('at 512 KiB, samples included: %.2f more' % usual)
         t.check(usual <= most + 5, 'at 512 KiB: %.2f instructions more' % usual)
+
+
+# A frame of a stack whose rules are known: at most, and 33 in a prototype.
+FRAME_MOST = 90
+
+
+@test
+def instructions_of_a_frame(t):
+    """A stack's next frame, when its rule is known: the difference of two depths and of two numbers of walks."""
+    t.need(find_program('valgrind'), 'valgrind')
+    bench = os.path.join(os.environ.get('TEST_BUILD_DIRECTORY', BUILD), 'tests', 'bench', 'bench_unwind')
+    low, high, few, many = 20, 100, 100, 1100
+    walk = {}
+    for levels in (low, high):
+        runs = [counted(t, [bench, 'walk', str(levels), str(times)], None) for times in (few, many)]
+        walk[levels] = (runs[1] - runs[0]) / (many - few)
+    frame = (walk[high] - walk[low]) / (high - low)
+    t.note('%.1f a frame, and %.0f a walk' % (frame, walk[low] - low * frame))
+    t.check(frame <= FRAME_MOST, '%.1f instructions, not %d' % (frame, FRAME_MOST))
 
 
 if __name__ == '__main__':

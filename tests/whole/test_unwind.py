@@ -101,7 +101,7 @@ def history(commits, files):
     """A repository for git fast-import: in each commit every file changes here and there."""
     lines = []
     for commit in range(1, commits + 1):
-        lines += ['commit refs/heads/main', 'committer A <a@example.org> %d +0000' % (1600000000 + commit), 'data 1', 'c']
+        lines += ['commit refs/heads/main', 'committer A <a@x.org> %d +0000' % (1600000000 + commit), 'data 1', 'c']
         for name in range(files):
             text = ''.join('%d of %d\n' % (line * commit % 97, line) for line in range(100 + commit + name))
             lines += ['M 644 inline f%d' % name, 'data %d' % len(text), text]
