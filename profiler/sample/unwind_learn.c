@@ -209,6 +209,16 @@ struct whole_walk {
     unsigned depth_max;
 };
 
+/* Whether it is the frame that the kernel laid for a signal. (What libunwind itself says of a cursor
+ * is true one frame later.) */
+static bool is_of_signal(uintptr_t lookup)
+{
+    struct ht_rule rule = ht_rules_find(ht_rules_current(), lookup);
+    if (rule.kind == HT_RULE_UNKNOWN)
+        rule = learn(lookup);
+    return rule.kind == HT_RULE_SIGNAL;
+}
+
 static intptr_t walk_whole(void *argument)
 {
     struct whole_walk *walk = argument;
@@ -216,10 +226,10 @@ static intptr_t walk_whole(void *argument)
     unw_cursor_t cursor;
     unsigned depth = 0;
     int r = lib->init_remote(&cursor, lib->space, &request);
-    bool inside = false, interrupted = false;
-    uintptr_t below = 0;
+    bool inside = false;
+    uintptr_t below = 0, lookup = walk->registers.value[HT_REG_PC];
     while (r >= 0) {
-        interrupted = lib->is_signal_frame(&cursor) > 0;
+        bool interrupted = is_of_signal(lookup);
         request.reads = 0;
         r = lib->step(&cursor);
         unw_word_t pc, sp;
@@ -232,6 +242,7 @@ static intptr_t walk_whole(void *argument)
             break;
         }
         below = sp;
+        lookup = interrupted ? pc : pc - 1;
         inside = inside || (sp == walk->from->sp && pc == walk->from->pc);
         if (!inside)
             continue;
@@ -239,8 +250,8 @@ static intptr_t walk_whole(void *argument)
             r = -1;
             break;
         }
-        if (!ht_frames_are_ours(pc - 1))
-            walk->pcs[depth++] = interrupted ? pc : pc - 1;
+        if (!ht_frames_are_ours(lookup))
+            walk->pcs[depth++] = lookup;
     }
     if (depth == 0)
         walk->pcs[depth++] = walk->from->pc - 1;

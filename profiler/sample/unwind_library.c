@@ -230,7 +230,6 @@ static bool find_symbols(void *handle)
         {"_Ux86_64_step", &ht_unwind_library.step},
         {"_Ux86_64_get_reg", &ht_unwind_library.get_reg},
         {"_Ux86_64_get_save_loc", &ht_unwind_library.get_save_loc},
-        {"_Ux86_64_is_signal_frame", &ht_unwind_library.is_signal_frame},
         {"_Ux86_64_dwarf_search_unwind_table", &ht_unwind_library.search_unwind_table},
     };
     for (size_t i = 0; i < HT_ARRAY_SIZE(symbols); i++) {

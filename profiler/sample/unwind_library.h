@@ -18,7 +18,6 @@ struct ht_unwind_library {
     typeof(unw_step) *step;
     typeof(unw_get_reg) *get_reg;
     typeof(unw_get_save_loc) *get_save_loc;
-    typeof(unw_is_signal_frame) *is_signal_frame;
     int (*search_unwind_table)(unw_addr_space_t, unw_word_t, unw_dyn_info_t *, unw_proc_info_t *,
                                int, void *);
     unw_addr_space_t space;
