@@ -209,14 +209,23 @@ struct whole_walk {
     unsigned depth_max;
 };
 
-/* Whether it is the frame that the kernel laid for a signal. (What libunwind itself says of a cursor
- * is true one frame later.) */
-static bool is_of_signal(uintptr_t lookup)
+/* The lock is held already. */
+static enum ht_rule_kind kind_of(uintptr_t lookup)
 {
     struct ht_rule rule = ht_rules_find(ht_rules_current(), lookup);
     if (rule.kind == HT_RULE_UNKNOWN)
         rule = learn(lookup);
-    return rule.kind == HT_RULE_SIGNAL;
+    return rule.kind;
+}
+
+/* Where the caller's stack pointer is said to be saved, as a number of its own for each place. In
+ * most frames nothing is said, and it stays what it was. */
+static uintptr_t sp_location(unw_cursor_t *cursor)
+{
+    unw_save_loc_t location;
+    if (lib->get_save_loc(cursor, UNW_X86_64_RSP, &location) < 0)
+        return 0;
+    return location.type == UNW_SLT_MEMORY ? location.u.addr : (uintptr_t)location.u.regnum;
 }
 
 static intptr_t walk_whole(void *argument)
@@ -229,10 +238,15 @@ static intptr_t walk_whole(void *argument)
     bool inside = false;
     uintptr_t below = 0, lookup = walk->registers.value[HT_REG_PC];
     while (r >= 0) {
-        bool interrupted = is_of_signal(lookup);
+        /* What libunwind says of it itself is true one frame later. */
+        enum ht_rule_kind kind = kind_of(lookup);
+        bool interrupted = kind == HT_RULE_SIGNAL;
+        uintptr_t sp_saved = sp_location(&cursor);
         request.reads = 0;
         r = lib->step(&cursor);
         unw_word_t pc, sp;
+        if (r == 0 && kind != HT_RULE_END)
+            r = -1; /* it ends where rbp is saved at 0, too: so gcc's last instructions may say */
         if (r <= 0 || request.no_fde || lib->get_reg(&cursor, UNW_X86_64_RIP, &pc) < 0 ||
             lib->get_reg(&cursor, UNW_X86_64_RSP, &sp) < 0)
             break;
@@ -252,6 +266,10 @@ static intptr_t walk_whole(void *argument)
         }
         if (!ht_frames_are_ours(lookup))
             walk->pcs[depth++] = lookup;
+        /* libunwind takes the CFA for the caller's stack pointer. The last instructions of
+         * longjmp() and setcontext() say that it is elsewhere. */
+        if (!interrupted && sp_location(&cursor) != sp_saved)
+            r = -1;
     }
     if (depth == 0)
         walk->pcs[depth++] = walk->from->pc - 1;
