@@ -216,6 +216,14 @@ def signal_frames(t):
 
 
 @test
+def children_of_learners(t):
+    """100 children forked while four threads learn new pcs, and rules are forgotten before each: none hangs."""
+    library = os.path.join(PROGRAMS, 'libplugin_a.so')
+    result = t.run_preloaded([program('fork_exec'), 'learn', '100', library], at_exit=0, timeout=100)
+    t.equal(result.text, 'done\n', 'output')
+
+
+@test
 def last_call(t):
     """A call that never returns, at the very end of a function, belongs to that function."""
     result = t.run_preloaded([program('last_call')], check_unwind=1)
