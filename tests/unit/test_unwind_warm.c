@@ -86,7 +86,7 @@ static int status_of_child(bool learns)
         }
         if (learns)
             ht_learn_rule((uintptr_t)qsort + 1);
-        _exit(good ? 0 : 1);
+        syscall(SYS_exit_group, good ? 0 : 1); /* _exit() may be a sanitizer's */
     }
     int status = 0;
     CHECK_EQ(waitpid(pid, &status, 0), pid);

@@ -91,7 +91,7 @@ def gdb(t):
     path = find_program('gdb')
     t.need(path, 'no gdb')
     commands = [word for command in GDB for word in ('-ex', command)]
-    result = t.run_preloaded([path, '-nx', '-batch'] + commands + [program('sites_cc')], interval=16, check_unwind=1,
+    result = t.run_preloaded([path, '-nx', '-batch'] + commands + [program('sites_cc')], interval=64, check_unwind=1,
                              timeout=150, status=None)
     t.check('truth_say' in result.text, 'gdb did nothing: ' + result.text[:500])
     check_stacks(t, t.profiles(), 20000)
