@@ -212,10 +212,9 @@ struct whole_walk {
 /* The lock is held already. */
 static enum ht_rule_kind kind_of(uintptr_t lookup)
 {
-    struct ht_rule rule = ht_rules_find(ht_rules_current(), lookup);
-    if (rule.kind == HT_RULE_UNKNOWN)
-        rule = learn(lookup);
-    return rule.kind;
+    struct lesson lesson = {.pc = lookup};
+    take_lesson(&lesson);
+    return lesson.rule.kind;
 }
 
 /* Where the caller's stack pointer is said to be saved, as a number of its own for each place. In

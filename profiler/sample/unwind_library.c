@@ -175,9 +175,11 @@ static int find_proc_info(unw_addr_space_t as, unw_word_t pc, unw_proc_info_t *i
     int r = -UNW_ENOINFO;
     if (_dl_find_object((void *)pc, &module) == 0) {
         uintptr_t header = (uintptr_t)module.dlfo_eh_frame;
+        /* With real registers, stacks are read, which may lie in a library's data, and go. */
+        bool may_keep = request->registers == NULL && ht_rules_hidden() == 0;
         request->module_start = (uintptr_t)module.dlfo_map_start;
         request->module_size =
-            ht_rules_hidden() == 0 ? (uintptr_t)module.dlfo_map_end - request->module_start : 0;
+            may_keep ? (uintptr_t)module.dlfo_map_end - request->module_start : 0;
         uintptr_t entry = table_entry_of(request, header, pc);
         if (entry != 0) {
             unw_dyn_info_t table = {
