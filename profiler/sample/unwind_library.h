@@ -37,8 +37,8 @@ struct ht_unwind_request {
     const struct ht_registers *registers; /* NULL: symbols (unwind_symbols.h) */
     uintptr_t pc;                         /* of symbols */
     bool no_fde;                          /* set when a pc had no unwind information */
-    uintptr_t module_start, module_size; /* of the frame's code; size 0: none, or it may be going */
-    uintptr_t last_page;                 /* found readable, as are these; of stacks */
+    uintptr_t module_start, module_size;  /* of which pages are kept; size 0: none */
+    uintptr_t last_page;                  /* found readable, as are these; of stacks */
     uintptr_t known_page[HT_UNWIND_PAGES];
     unsigned reads; /* since the step began: its caller sets it to 0 */
 };
