@@ -6,7 +6,7 @@
 build_packages="gcc libc6-dev meson ninja-build pkg-config libunwind-dev libunwind8
     protobuf-compiler protobuf-c-compiler libprotobuf-c-dev zlib1g-dev libiberty-dev"
 view_packages="binutils graphviz sqlite3 libsqlite3-dev"
-test_packages="g++ clang lld python3 redis-tools sqlite3 graphviz binutils xz-utils jq valgrind stress-ng
+test_packages="g++ clang lld python3 redis-tools sqlite3 graphviz binutils xz-utils jq valgrind stress-ng gdb git
     libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev"
 format_packages="clang-format"
 

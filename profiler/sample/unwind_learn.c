@@ -145,6 +145,7 @@ static void settle_unloadings(void)
         return;
     ht_modules_settle();
     ht_rules_clear();
+    ht_unwind_library_forget_pages();
     ht_rules_show(ended);
 }
 
@@ -176,8 +177,10 @@ static intptr_t take_lesson(void *argument)
     lesson->rule = ht_rules_find(ht_rules_current(), lesson->pc);
     if (lesson->rule.kind != HT_RULE_UNKNOWN)
         return 0;
-    if (ht_modules_note(lesson->pc))
+    if (ht_modules_note(lesson->pc)) {
         ht_rules_clear(); /* a library went without dlclose: of the C library's own making */
+        ht_unwind_library_forget_pages();
+    }
     lesson->rule = learn(lesson->pc);
     lesson->rule.hidden = ht_frames_are_ours(lesson->pc);
     /* Code of no module is not remembered: a JIT compiler may put other code there without a
@@ -206,6 +209,24 @@ struct whole_walk {
     unsigned depth_max;
 };
 
+/* The lock is held already. */
+static enum ht_rule_kind kind_of(uintptr_t lookup)
+{
+    struct lesson lesson = {.pc = lookup};
+    take_lesson(&lesson);
+    return lesson.rule.kind;
+}
+
+/* Where the caller's stack pointer is said to be saved, as a number of its own for each place. In
+ * most frames nothing is said, and it stays what it was. */
+static uintptr_t sp_location(unw_cursor_t *cursor)
+{
+    unw_save_loc_t location;
+    if (lib->get_save_loc(cursor, UNW_X86_64_RSP, &location) < 0)
+        return 0;
+    return location.type == UNW_SLT_MEMORY ? location.u.addr : (uintptr_t)location.u.regnum;
+}
+
 static intptr_t walk_whole(void *argument)
 {
     struct whole_walk *walk = argument;
@@ -213,13 +234,18 @@ static intptr_t walk_whole(void *argument)
     unw_cursor_t cursor;
     unsigned depth = 0;
     int r = lib->init_remote(&cursor, lib->space, &request);
-    bool inside = false, interrupted = false;
-    uintptr_t below = 0;
+    bool inside = false;
+    uintptr_t below = 0, lookup = walk->registers.value[HT_REG_PC];
     while (r >= 0) {
-        interrupted = lib->is_signal_frame(&cursor) > 0;
+        /* What libunwind says of it itself is true one frame later. */
+        enum ht_rule_kind kind = kind_of(lookup);
+        bool interrupted = kind == HT_RULE_SIGNAL;
+        uintptr_t sp_saved = sp_location(&cursor);
         request.reads = 0;
         r = lib->step(&cursor);
         unw_word_t pc, sp;
+        if (r == 0 && kind != HT_RULE_END)
+            r = -1; /* it ends where rbp is saved at 0, too: so gcc's last instructions may say */
         if (r <= 0 || request.no_fde || lib->get_reg(&cursor, UNW_X86_64_RIP, &pc) < 0 ||
             lib->get_reg(&cursor, UNW_X86_64_RSP, &sp) < 0)
             break;
@@ -229,6 +255,7 @@ static intptr_t walk_whole(void *argument)
             break;
         }
         below = sp;
+        lookup = interrupted ? pc : pc - 1;
         inside = inside || (sp == walk->from->sp && pc == walk->from->pc);
         if (!inside)
             continue;
@@ -236,8 +263,12 @@ static intptr_t walk_whole(void *argument)
             r = -1;
             break;
         }
-        if (!ht_frames_are_ours(pc - 1))
-            walk->pcs[depth++] = interrupted ? pc : pc - 1;
+        if (!ht_frames_are_ours(lookup))
+            walk->pcs[depth++] = lookup;
+        /* libunwind takes the CFA for the caller's stack pointer. The last instructions of
+         * longjmp() and setcontext() say that it is elsewhere. */
+        if (!interrupted && sp_location(&cursor) != sp_saved)
+            r = -1;
     }
     if (depth == 0)
         walk->pcs[depth++] = walk->from->pc - 1;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "sample/unwind_rules.h"
 #include "sample/unwind_symbols.h"
 #include "sys/os.h"
 
@@ -16,16 +17,36 @@ struct ht_unwind_library ht_unwind_library;
 
 /* ---- the accessors ---- */
 
-static bool page_is_readable(struct ht_unwind_request *request, uintptr_t address)
+/* Pages of libraries that were found readable, for all questions: unwind tables lie there, and
+ * asking the kernel about each again was a quarter of the time that a new pc takes. The learn lock
+ * guards it; it is empty after an unloading (ht_unwind_library_forget_pages). */
+#define PAGES_KEPT 256u
+
+static uintptr_t kept_pages[PAGES_KEPT];
+
+void ht_unwind_library_forget_pages(void)
 {
-    uintptr_t page = ht_round_down(address, HT_PAGE);
-    for (unsigned i = 0; i < HT_UNWIND_PAGES; i++) {
-        if (request->known_page[i] == page)
-            return page != 0;
+    memset(kept_pages, 0, sizeof(kept_pages));
+}
+
+static bool is_kept(const struct ht_unwind_request *request, uintptr_t page)
+{
+    return page - request->module_start < request->module_size;
+}
+
+static bool page_is_readable(struct ht_unwind_request *request, uintptr_t page)
+{
+    if (HT_LIKELY(page == request->last_page))
+        return true;
+    uintptr_t *known = is_kept(request, page)
+                           ? &kept_pages[page / HT_PAGE % PAGES_KEPT]
+                           : &request->known_page[page / HT_PAGE % HT_UNWIND_PAGES];
+    if (*known != page) {
+        if (page == 0 || !ht_os_readable(page))
+            return false;
+        *known = page;
     }
-    if (page == 0 || !ht_os_readable(page))
-        return false;
-    request->known_page[request->known_next++ % HT_UNWIND_PAGES] = page;
+    request->last_page = page;
     return true;
 }
 
@@ -34,9 +55,16 @@ __attribute__((no_sanitize("address"))) static bool read_memory(struct ht_unwind
                                                                 uintptr_t address, void *to,
                                                                 size_t size)
 {
-    if (address + size < address || !page_is_readable(request, address) ||
-        !page_is_readable(request, address + size - 1))
+    uintptr_t last = address + size - 1, page = ht_round_down(address, HT_PAGE);
+    if (last < address || page == 0 || !page_is_readable(request, page))
         return false;
+    if (HT_UNLIKELY(ht_round_down(last, HT_PAGE) != page) &&
+        !page_is_readable(request, ht_round_down(last, HT_PAGE)))
+        return false;
+    if (size == sizeof(uint64_t)) {
+        memcpy(to, (const void *)address, sizeof(uint64_t)); /* one load, no call */
+        return true;
+    }
     for (size_t i = 0; i < size; i++)
         ((volatile char *)to)[i] = ((const volatile char *)address)[i];
     return true;
@@ -147,6 +175,11 @@ static int find_proc_info(unw_addr_space_t as, unw_word_t pc, unw_proc_info_t *i
     int r = -UNW_ENOINFO;
     if (_dl_find_object((void *)pc, &module) == 0) {
         uintptr_t header = (uintptr_t)module.dlfo_eh_frame;
+        /* With real registers, stacks are read, which may lie in a library's data, and go. */
+        bool may_keep = request->registers == NULL && ht_rules_hidden() == 0;
+        request->module_start = (uintptr_t)module.dlfo_map_start;
+        request->module_size =
+            may_keep ? (uintptr_t)module.dlfo_map_end - request->module_start : 0;
         uintptr_t entry = table_entry_of(request, header, pc);
         if (entry != 0) {
             unw_dyn_info_t table = {
@@ -199,7 +232,6 @@ static bool find_symbols(void *handle)
         {"_Ux86_64_step", &ht_unwind_library.step},
         {"_Ux86_64_get_reg", &ht_unwind_library.get_reg},
         {"_Ux86_64_get_save_loc", &ht_unwind_library.get_save_loc},
-        {"_Ux86_64_is_signal_frame", &ht_unwind_library.is_signal_frame},
         {"_Ux86_64_dwarf_search_unwind_table", &ht_unwind_library.search_unwind_table},
     };
     for (size_t i = 0; i < HT_ARRAY_SIZE(symbols); i++) {

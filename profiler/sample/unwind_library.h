@@ -18,7 +18,6 @@ struct ht_unwind_library {
     typeof(unw_step) *step;
     typeof(unw_get_reg) *get_reg;
     typeof(unw_get_save_loc) *get_save_loc;
-    typeof(unw_is_signal_frame) *is_signal_frame;
     int (*search_unwind_table)(unw_addr_space_t, unw_word_t, unw_dyn_info_t *, unw_proc_info_t *,
                                int, void *);
     unw_addr_space_t space;
@@ -35,13 +34,17 @@ extern HT_HIDDEN struct ht_unwind_library ht_unwind_library;
 
 /* One question to the library; the argument that its accessors hand to ours. */
 struct ht_unwind_request {
-    const struct ht_registers *registers;  /* NULL: symbols (unwind_symbols.h) */
-    uintptr_t pc;                          /* of symbols */
-    bool no_fde;                           /* set when a pc had no unwind information */
-    uintptr_t known_page[HT_UNWIND_PAGES]; /* pages found readable, round robin */
-    unsigned known_next;
+    const struct ht_registers *registers; /* NULL: symbols (unwind_symbols.h) */
+    uintptr_t pc;                         /* of symbols */
+    bool no_fde;                          /* set when a pc had no unwind information */
+    uintptr_t module_start, module_size;  /* of which pages are kept; size 0: none */
+    uintptr_t last_page;                  /* found readable, as are these; of stacks */
+    uintptr_t known_page[HT_UNWIND_PAGES];
     unsigned reads; /* since the step began: its caller sets it to 0 */
 };
+
+/* After an unloading. The learn lock is held. */
+void ht_unwind_library_forget_pages(void);
 
 /* Opens the library and calls `try_it`, which must use it once. False, with a reason for the user,
  * when it cannot be had. The pipe that the library's init opens is closed again. Context: once, at

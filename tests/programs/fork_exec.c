@@ -5,10 +5,13 @@
  *     fork_exec exec DEPTH    executes itself DEPTH times in one process, each round allocating
  *     fork_exec spawn N       posix_spawn of itself, N times
  *     fork_exec locks N       N forks, each while a thread that has a lock fork waits for allocates
+ *     fork_exec learn N LIBRARY   N children forked while four threads allocate from ever other places;
+ *                                 before each, the library is opened and closed
  *
  * Each process that prints a truth puts its pid before it: `pid PID`. */
 #include "truth.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -175,10 +178,71 @@ static void run_locks(unsigned count)
     say("done\n");
 }
 
+/* Many places that allocate, 16 bytes each. Their unwind table is right where they call. */
+#define PLACES "8000"
+void allocate_at(void);
+__attribute__((used, noinline)) void allocate_at(void)
+{
+    free(site_before_fork());
+}
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".type places, @function\n"
+        "places:\n"
+        ".cfi_startproc\n"
+        ".cfi_def_cfa_offset 16\n"
+        ".rept " PLACES "\n"
+        ".p2align 4\n"
+        "sub $8, %rsp\n"
+        "call allocate_at\n"
+        "add $8, %rsp\n"
+        "ret\n"
+        ".endr\n"
+        ".cfi_endproc\n"
+        ".size places, . - places\n");
+extern const char places[] __attribute__((visibility("hidden")));
+
+static void allocate_from(unsigned place)
+{
+    uintptr_t code = (uintptr_t)places + 16 * (place % (unsigned)strtoul(PLACES, NULL, 10));
+    void (*function)(void);
+    memcpy(&function, &code, sizeof(function));
+    function();
+}
+
+static void *allocate_everywhere(void *first)
+{
+    for (unsigned i = (unsigned)(uintptr_t)first;; i++)
+        allocate_from(i * 7);
+    return NULL;
+}
+
+static void run_learn(unsigned count, const char *path)
+{
+    pthread_t thread;
+    for (uintptr_t i = 0; i < 4; i++)
+        if (pthread_create(&thread, NULL, allocate_everywhere, (void *)(i * 1000)) != 0)
+            die("no thread");
+    for (unsigned i = 0; i < count; i++) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (library == NULL || dlclose(library) != 0)
+            die("%s", dlerror());
+        pid_t pid = fork();
+        if (pid == 0) {
+            for (unsigned j = 0; j < 50; j++)
+                allocate_from(i * 50 + j);
+            _exit(0);
+        }
+        check_status(pid, 0);
+    }
+    say("done\n");
+    exit(0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
-        die("usage: fork_exec fork|storm|exec|spawn|locks N");
+        die("usage: fork_exec fork|storm|exec|spawn|locks|learn N");
     unsigned n = (unsigned)strtoul(argv[2], NULL, 10);
     if (strcmp(argv[1], "fork") == 0)
         run_fork(n);
@@ -188,6 +252,8 @@ int main(int argc, char **argv)
         run_exec(argv);
     else if (strcmp(argv[1], "locks") == 0)
         run_locks(n);
+    else if (strcmp(argv[1], "learn") == 0 && argc > 3)
+        run_learn(n, argv[3]);
     else
         run_spawn(argv, n);
     return 0;

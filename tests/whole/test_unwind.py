@@ -70,6 +70,61 @@ def compiler(t):
 
 
 @test
+def clang(t):
+    """clang, which has its compiler in the driver's process, on one file of C++."""
+    path = find_program('clang')
+    t.need(path, 'no clang')
+    t.run_preloaded([path, '-O1', '-c', os.path.join(ROOT, 'tests', 'programs', 'small.cc'), '-o', 'small.o'],
+                    interval=2048, check_unwind=1, follow=1, timeout=150)
+    t.check(os.path.getsize(t.path('small.o')) > 0, 'nothing compiled')
+    check_stacks(t, t.profiles(), 20000)
+
+
+GDB = ('set pagination off', 'unset environment LD_PRELOAD', 'info functions site', 'info types string',
+       'info line main', 'list main', 'disassemble main', 'break truth_say', 'run 10 keep', 'bt full',
+       'info sharedlibrary', 'finish', 'kill')
+
+
+@test
+def gdb(t):
+    """gdb, which reads a program's debug information and the stack of a process."""
+    path = find_program('gdb')
+    t.need(path, 'no gdb')
+    commands = [word for command in GDB for word in ('-ex', command)]
+    result = t.run_preloaded([path, '-nx', '-batch'] + commands + [program('sites_cc')], interval=64, check_unwind=1,
+                             timeout=150, status=None)
+    t.check('truth_say' in result.text, 'gdb did nothing: ' + result.text[:500])
+    check_stacks(t, t.profiles(), 20000)
+
+
+def history(commits, files):
+    """A repository for git fast-import: in each commit every file changes here and there."""
+    lines = []
+    for commit in range(1, commits + 1):
+        lines += ['commit refs/heads/main', 'committer A <a@x.org> %d +0000' % (1600000000 + commit), 'data 1', 'c']
+        for name in range(files):
+            text = ''.join('%d of %d\n' % (line * commit % 97, line) for line in range(100 + commit + name))
+            lines += ['M 644 inline f%d' % name, 'data %d' % len(text), text]
+    return '\n'.join(lines).encode() + b'\n'
+
+
+@test
+def git(t):
+    """git log -p, which unpacks, compares and prints."""
+    path = find_program('git')
+    t.need(path, 'no git')
+    env = {'GIT_CONFIG_NOSYSTEM': '1', 'GIT_CONFIG_GLOBAL': '/dev/null', 'HOME': t.directory}
+    repository = t.path('repository')
+    t.run([path, 'init', '-q', repository], env)
+    t.run([path, 'fast-import', '--quiet'], env, input=history(150, 4), cwd=repository)
+    command = [path, '--no-pager', 'log', '-p', '--stat', 'main']
+    plain = t.run(command, env, cwd=repository)
+    result = t.run_preloaded(command, env, check_unwind=1, cwd=repository, timeout=120)
+    t.check(result.out == plain.out and len(plain.out) > 100000, 'the output is another')
+    check_stacks(t, t.profiles(1), 10000)
+
+
+@test
 def redis(t):
     """redis-server under load, with its background threads."""
     server = Redis(t, env=t.preload(interval=512, check_unwind=1))
@@ -158,6 +213,14 @@ def signal_frames(t):
     t.equal([n for n in names if n in ('site_in_handler', 'on_fault', 'before_the_fault', 'fault_at_entry',
                                        'site_faulting', 'main')],
             ['site_in_handler', 'on_fault', 'fault_at_entry', 'site_faulting', 'main'], 'the stack')
+
+
+@test
+def children_of_learners(t):
+    """100 children forked while four threads learn new pcs, and rules are forgotten before each: none hangs."""
+    library = os.path.join(PROGRAMS, 'libplugin_a.so')
+    result = t.run_preloaded([program('fork_exec'), 'learn', '100', library], at_exit=0, timeout=100)
+    t.equal(result.text, 'done\n', 'output')
 
 
 @test
