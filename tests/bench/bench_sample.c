@@ -109,7 +109,8 @@ __attribute__((noinline)) static int even(struct worker *worker, action *act, un
                                           unsigned levels)
 {
     int result = go_on(worker, act, number, levels);
-    __asm__ volatile("" : "+r"(result)); /* neither a tail call nor a loop */
+    /* Neither a tail call nor a loop, nor the same function as the other. */
+    __asm__ volatile("# even" : "+r"(result));
     return result;
 }
 
@@ -117,7 +118,7 @@ __attribute__((noinline)) static int odd(struct worker *worker, action *act, uns
                                          unsigned levels)
 {
     int result = go_on(worker, act, number, levels);
-    __asm__ volatile("" : "+r"(result));
+    __asm__ volatile("# odd" : "+r"(result));
     return result;
 }
 
