@@ -24,8 +24,10 @@
 
 /* dump_lock: rank HT_RANK_DUMP, one profile at a time. shared_lock is held besides while a thread
  * that shares the program's descriptors writes: a fork waits for it, or the child would inherit
- * ours. */
+ * ours. It does not wait for ever: who reads the pipe that the profile goes to may be the very
+ * thread that forks. */
 static struct ht_lock dump_lock, shared_lock;
+static HT_THREAD_LOCAL bool fork_has_lock;
 static pid_t writer; /* thread that holds dump_lock */
 static uint64_t number;
 static uint64_t written;
@@ -280,13 +282,13 @@ int ht_dump_to_fd(int fd)
 void ht_dump_fork_prepare(void)
 {
     /* Unless this very thread is writing, and a hook of the C library forks. */
-    if (__atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid())
-        ht_lock_take_always(&shared_lock);
+    fork_has_lock = __atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid() &&
+                    ht_lock_take_within(&shared_lock, HT_LOCK_PATIENCE_NANOS);
 }
 
 void ht_dump_fork_parent(void)
 {
-    if (__atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid())
+    if (fork_has_lock)
         ht_lock_release(&shared_lock);
 }
 
