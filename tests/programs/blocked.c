@@ -1,6 +1,7 @@
 /* blocked: one thread stands still in the middle of something, and all others must go on.
  *
  *     blocked pipe PROFILE PLUGIN.so         a profile is written to a pipe that nobody reads
+ *     blocked exit PROFILE                   the same, and the program ends
  *     blocked constructor PROFILE WAITING.so a library's constructor waits, under the loader's lock
  *     blocked callback PROFILE               a callback of dl_iterate_phdr() waits, under another
  *
@@ -140,9 +141,8 @@ static void load_and_unload(const char *plugin)
     say("closed: %d\n", dlclose(library));
 }
 
-static void run_pipe(const char *plugin)
+static pthread_t fill_pipe(void)
 {
-    static char buffer[65536];
     int waiting = 0;
     for (unsigned i = 0; i < STACKS; i++)
         free(branch(i * 40503, 20)); /* odd, so all are different */
@@ -152,6 +152,13 @@ static void run_pipe(const char *plugin)
     /* From now on it cannot come to its end. */
     while (ioctl(ends[0], FIONREAD, &waiting) == 0 && waiting == 0)
         usleep(1000);
+    return writer;
+}
+
+static void run_pipe(const char *plugin)
+{
+    static char buffer[65536];
+    pthread_t writer = fill_pipe();
     go_on();
     load_and_unload(plugin);
     say("in the pipe\n");
@@ -225,12 +232,14 @@ int main(int argc, char **argv)
     alarm(40);
     if (strcmp(mode, "pipe") == 0 && argc == 4)
         run_pipe(argv[3]);
+    else if (strcmp(mode, "exit") == 0)
+        fill_pipe();
     else if (strcmp(mode, "constructor") == 0 && argc == 4)
         run_loader(load, argv[3]);
     else if (strcmp(mode, "callback") == 0)
         run_loader(visit, NULL);
     else
-        die("usage: blocked pipe|constructor|callback PROFILE [LIBRARY]");
+        die("usage: blocked pipe|exit|constructor|callback PROFILE [LIBRARY]");
     truth_say("site", "leaf", &truth);
     return 0;
 }

@@ -28,6 +28,14 @@ def full_pipe(t):
 
 
 @test
+def full_pipe_at_exit(t):
+    """The program ends while a profile goes to a pipe that nobody reads: it waits a while, says so, and ends."""
+    result = t.run([program('blocked'), 'exit', t.path('unused')], t.linked())
+    t.equal(result.err_lines, ['heaptap: no profile: another one is being written, and does not end'], 'said')
+    t.profiles(0)
+
+
+@test
 def waiting_constructor(t):
     """A thread waits in a library's constructor, with the loader's lock: the others sample, and write a profile."""
     go_on(t, 'constructor', 'libwaiting.so', ['profile: 0'])
