@@ -113,19 +113,29 @@ static void *write_to_pipe(void *unused)
     return unused;
 }
 
-/* Enough that the profile fills the pipe while its samples are written. */
-NOINLINE static void *branch(unsigned number, unsigned levels)
+/* Enough different stacks that the profile fills the pipe while its samples are written. */
+static void *even(unsigned number, unsigned levels);
+static void *odd(unsigned number, unsigned levels);
+
+static void *branch(unsigned number, unsigned levels)
 {
-    void *block;
     if (levels == 0)
         return site(100);
-    if (number & 1) {
-        block = branch(number >> 1, levels - 1);
-        __asm__ volatile("# odd" ::: "memory");
-    } else {
-        block = branch(number >> 1, levels - 1);
-        __asm__ volatile("# even" ::: "memory");
-    }
+    return number & 1 ? odd(number >> 1, levels - 1) : even(number >> 1, levels - 1);
+}
+
+NOINLINE static void *even(unsigned number, unsigned levels)
+{
+    void *block = branch(number, levels);
+    /* Neither a tail call nor a loop, nor the same function as the other. */
+    __asm__ volatile("# even" : "+r"(block));
+    return block;
+}
+
+NOINLINE static void *odd(unsigned number, unsigned levels)
+{
+    void *block = branch(number, levels);
+    __asm__ volatile("# odd" : "+r"(block));
     return block;
 }
 
@@ -145,7 +155,7 @@ static pthread_t fill_pipe(void)
 {
     int waiting = 0;
     for (unsigned i = 0; i < STACKS; i++)
-        free(branch(i * 40503, 20)); /* odd, so all are different */
+        free(even(i * 40503, 20)); /* odd, so all are different */
     if (pipe2(ends, O_CLOEXEC) != 0 || fcntl(ends[1], F_SETPIPE_SZ, 4096) < 0)
         die("no pipe");
     pthread_t writer = start(write_to_pipe, NULL);
