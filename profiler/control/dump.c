@@ -25,8 +25,11 @@
 
 /* dump_lock: rank HT_RANK_DUMP, one profile at a time. shared_lock is held besides while a thread
  * that shares the program's descriptors writes: a fork waits for it, or the child would inherit
- * ours. */
+ * ours. Neither is waited for for ever: a profile may go to a pipe that nobody reads, or whose
+ * reader is the very thread that forks or ends the process. */
+#define PATIENCE_NANOS INT64_C(10000000000)
 static struct ht_lock dump_lock, shared_lock;
+static HT_THREAD_LOCAL bool fork_has_lock;
 static pid_t writer; /* thread that holds dump_lock */
 static uint64_t number;
 static uint64_t written;
@@ -239,15 +242,19 @@ static int write_profile(const char *path, int fd, const uint32_t *nonces, unsig
         return -EAGAIN;
     struct ht_record_pause pause = ht_record_pause();
     int saved = errno;
-    int r = -EBUSY; /* a fork that does not come to its end */
-    if (private_descriptors || ht_lock_take(&shared_lock)) {
-        ht_lock_take_always(&dump_lock);
-        __atomic_store_n(&writer, self, __ATOMIC_RELAXED);
-        r = write_with_memory(path, fd, nonces, nonce_count);
-        __atomic_store_n(&writer, 0, __ATOMIC_RELAXED);
+    int r = -EBUSY; /* a profile, or a fork, that does not come to its end */
+    if (!ht_lock_take_within(&dump_lock, PATIENCE_NANOS)) {
+        if (path == NULL && fd < 0)
+            ht_message_warn("no profile: another one is being written, and does not end");
+    } else {
+        if (private_descriptors || ht_lock_take(&shared_lock)) {
+            __atomic_store_n(&writer, self, __ATOMIC_RELAXED);
+            r = write_with_memory(path, fd, nonces, nonce_count);
+            __atomic_store_n(&writer, 0, __ATOMIC_RELAXED);
+            if (!private_descriptors)
+                ht_lock_release(&shared_lock);
+        }
         ht_lock_release(&dump_lock);
-        if (!private_descriptors)
-            ht_lock_release(&shared_lock);
     }
     errno = saved;
     ht_record_resume(pause);
@@ -282,13 +289,13 @@ int ht_dump_to_fd(int fd)
 void ht_dump_fork_prepare(void)
 {
     /* Unless this very thread is writing, and a hook of the C library forks. */
-    if (__atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid())
-        ht_lock_take_always(&shared_lock);
+    fork_has_lock = __atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid() &&
+                    ht_lock_take_within(&shared_lock, HT_LOCK_PATIENCE_NANOS);
 }
 
 void ht_dump_fork_parent(void)
 {
-    if (__atomic_load_n(&writer, __ATOMIC_RELAXED) != ht_os_tid())
+    if (fork_has_lock)
         ht_lock_release(&shared_lock);
 }
 

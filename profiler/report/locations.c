@@ -8,27 +8,45 @@
 #include "sys/poison.h"
 
 #define SLOTS_FIRST 1024u
+#define CHUNK_SIZE  (HT_LOCATIONS_CHUNK * sizeof(uintptr_t))
 
 /* Where the probe for a pc starts: the high bits of a product with 2^64 divided by the golden
- * ratio. */
+ * ratio, as a part of all slots. */
 static size_t first_slot(uintptr_t pc, size_t slot_count)
 {
-    return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (__builtin_clzll(slot_count) + 1);
+    return ((pc * UINT64_C(0x9e3779b97f4a7c15)) >> 32) * slot_count >> 32;
 }
 
+static size_t next_slot(size_t i, size_t slot_count)
+{
+    return i + 1 < slot_count ? i + 1 : 0;
+}
+
+static size_t free_slot(const uint32_t *slots, size_t slot_count, uintptr_t pc)
+{
+    size_t i = first_slot(pc, slot_count);
+    while (slots[i] != 0)
+        i = next_slot(i, slot_count);
+    return i;
+}
+
+static void drop_index(struct ht_locations *locations)
+{
+    ht_arena_unmap(locations->slots, locations->slot_count * sizeof(*locations->slots));
+    locations->slots = NULL;
+    locations->slot_count = 0;
+}
+
+/* By a half, and the old index goes first: the pcs are elsewhere, and it would count. */
 static bool grow(struct ht_locations *locations)
 {
-    size_t slot_count = locations->slot_count == 0 ? SLOTS_FIRST : locations->slot_count * 2;
+    size_t slot_count = ht_max(locations->slot_count / 2 * 3, SLOTS_FIRST);
+    drop_index(locations);
     uint32_t *slots = ht_arena_map(slot_count * sizeof(*slots));
     if (slots == NULL)
         return false;
-    for (uint32_t id = 1; id <= locations->count; id++) {
-        size_t i = first_slot(ht_locations_pc(locations, id), slot_count);
-        while (slots[i] != 0)
-            i = (i + 1) & (slot_count - 1);
-        slots[i] = id;
-    }
-    ht_arena_unmap(locations->slots, locations->slot_count * sizeof(*slots));
+    for (uint32_t id = 1; id <= locations->count; id++)
+        slots[free_slot(slots, slot_count, ht_locations_pc(locations, id))] = id;
     locations->slots = slots;
     locations->slot_count = slot_count;
     return true;
@@ -41,7 +59,7 @@ static bool reserve(struct ht_locations *locations)
     if (chunk >= HT_LOCATIONS_CHUNKS)
         return false;
     if (locations->chunks[chunk] == NULL)
-        locations->chunks[chunk] = ht_arena_map(sizeof(struct ht_locations_chunk));
+        locations->chunks[chunk] = ht_arena_map(CHUNK_SIZE);
     if (locations->chunks[chunk] == NULL)
         return false;
     return locations->count < locations->slot_count / 4 * 3 || grow(locations);
@@ -51,12 +69,9 @@ static HT_COLD uint32_t add_new(struct ht_locations *locations, uintptr_t pc)
 {
     if (!reserve(locations))
         return 0;
-    size_t i = first_slot(pc, locations->slot_count);
-    while (locations->slots[i] != 0)
-        i = (i + 1) & (locations->slot_count - 1);
     uint32_t at = locations->count++;
-    locations->slots[i] = at + 1;
-    locations->chunks[at / HT_LOCATIONS_CHUNK]->pcs[at % HT_LOCATIONS_CHUNK] = pc;
+    locations->slots[free_slot(locations->slots, locations->slot_count, pc)] = at + 1;
+    locations->chunks[at / HT_LOCATIONS_CHUNK][at % HT_LOCATIONS_CHUNK] = pc;
     return at + 1;
 }
 
@@ -65,17 +80,10 @@ uint32_t ht_locations_add(struct ht_locations *locations, uintptr_t pc)
     if (HT_UNLIKELY(locations->slot_count == 0))
         return add_new(locations, pc);
     size_t i = first_slot(pc, locations->slot_count);
-    for (; locations->slots[i] != 0; i = (i + 1) & (locations->slot_count - 1))
+    for (; locations->slots[i] != 0; i = next_slot(i, locations->slot_count))
         if (ht_locations_pc(locations, locations->slots[i]) == pc)
             return locations->slots[i];
     return add_new(locations, pc);
-}
-
-static void drop_index(struct ht_locations *locations)
-{
-    ht_arena_unmap(locations->slots, locations->slot_count * sizeof(*locations->slots));
-    locations->slots = NULL;
-    locations->slot_count = 0;
 }
 
 /* Merges the sorted runs [low, middle) and [middle, high) of `from` into `to`. */
@@ -111,8 +119,9 @@ int ht_locations_sort(struct ht_locations *locations)
         to = from;
         from = merged;
     }
-    ht_arena_unmap(to, size);
+    memset(to, 0, size);
     locations->by_pc = from;
+    locations->functions = to;
     return 0;
 }
 
@@ -120,7 +129,8 @@ void ht_locations_free(struct ht_locations *locations)
 {
     drop_index(locations);
     ht_arena_unmap(locations->by_pc, ((size_t)locations->count + 1) * sizeof(uint32_t));
+    ht_arena_unmap(locations->functions, ((size_t)locations->count + 1) * sizeof(uint32_t));
     for (size_t i = 0; i < HT_LOCATIONS_CHUNKS; i++)
-        ht_arena_unmap(locations->chunks[i], sizeof(struct ht_locations_chunk));
+        ht_arena_unmap(locations->chunks[i], CHUNK_SIZE);
     memset(locations, 0, sizeof(*locations));
 }

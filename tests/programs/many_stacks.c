@@ -25,14 +25,15 @@ static int go_on(unsigned long number, int bits)
 static __attribute__((noinline)) int even(unsigned long number, int bits)
 {
     int result = go_on(number, bits);
-    __asm__ volatile("" : "+r"(result)); /* neither a tail call nor a loop */
+    /* Neither a tail call nor a loop, nor the same function as the other. */
+    __asm__ volatile("# even" : "+r"(result));
     return result;
 }
 
 static __attribute__((noinline)) int odd(unsigned long number, int bits)
 {
     int result = go_on(number, bits);
-    __asm__ volatile("" : "+r"(result));
+    __asm__ volatile("# odd" : "+r"(result));
     return result;
 }
 

@@ -32,6 +32,22 @@ TEST(locations_number_in_order_of_appearance)
     CHECK_EQ(ht_arena_used(), before);
 }
 
+/* At every size; but for the chunk that is not full. */
+TEST(locations_take_sixteen_bytes_each)
+{
+    size_t before = ht_arena_used();
+    for (uint32_t i = 1; i <= MANY; i++) {
+        CHECK_EQ(ht_locations_add(&locations, pc_of(i)), i);
+        CHECK(ht_arena_used() - before <= 16 * (size_t)i + 80 * 1024);
+    }
+    CHECK_EQ(ht_locations_sort(&locations), 0);
+    CHECK(ht_arena_used() - before <= 16 * (size_t)MANY + 80 * 1024);
+    for (uint32_t i = 1; i <= MANY; i++)
+        CHECK_EQ(*ht_locations_function(&locations, i), 0);
+    ht_locations_free(&locations);
+    CHECK_EQ(ht_arena_used(), before);
+}
+
 TEST(locations_when_there_are_none)
 {
     CHECK_EQ(ht_locations_sort(&locations), 0);
@@ -52,8 +68,7 @@ TEST(locations_without_memory)
             i++;
         CHECK(i <= MANY);
         CHECK_EQ(locations.count, i - 1);
-        if (i > 1)
-            CHECK_EQ(ht_locations_add(&locations, pc_of(1)), 1);
+        CHECK(ht_locations_add(&locations, pc_of(i)) == 0);
         CHECK_EQ(ht_locations_sort(&locations), -ENOMEM);
         ht_arena_fail_from(0);
         ht_locations_free(&locations);
