@@ -123,15 +123,17 @@ def one_row(bench, results, row, columns, cells, number, keep=True):
 
 
 def warm_up(bench, results, rows, columns, cells):
-    """A round that does not count: all is read from disk once. Programs have nothing else to warm, and where every
-    allocation is recorded they take long."""
-    exact = {c.name for c in columns if c.rounds_max}
+    """A round that does not count, so that all is read from disk once: short loops in all columns, and programs, which
+    cannot be short, in one of each family."""
     short = Bench(bench.build, bench.directory, bench.scale / 20)
     for row in rows:
-        some = {cell for cell in cells if cell[0] == row.name and (row.unit == "ns" or cell[1] not in exact)}
-        kept = set(some)
-        one_row(short, results, row, columns, some, 0, keep=False)
-        cells -= kept - some
+        some = [c for c in columns if (row.name, c.name) in cells and not c.rounds_max]
+        if row.unit != "ns":
+            some = list({c.base: c for c in some}.values())
+        kept = {(row.name, c.name) for c in some}
+        left = set(kept)
+        one_row(short, results, row, columns, left, 0, keep=False)
+        cells -= kept - left
 
 
 def measure(bench, results, rows, columns, cells, rounds, deadline):
@@ -141,7 +143,7 @@ def measure(bench, results, rows, columns, cells, rounds, deadline):
     while rounds is None or number < rounds:
         if rounds is None:
             done = {c.name for c in columns if c.rounds_max and c.rounds_max <= number}
-            cells = {cell for cell in cells if cell[1] not in done}
+            cells = {cell for cell in cells if cell[1] not in done} or cells
         for row in rows:
             begun = time.monotonic()
             # The row's last round tells how long its next takes, which is too much or is not.

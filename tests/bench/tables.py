@@ -75,46 +75,55 @@ def measured(results, names, candidates):
     return [name for name in candidates if any(results.ratio(row, name) for row in names)]
 
 
-def ratios(results, title, rows, all_columns, names):
-    """Rows that ran with any of the columns, against glibc's malloc."""
+def with_bases(results, rows, all_columns, names):
+    """Of these rows and columns those with any result, the columns as (base, its columns)."""
     names = measured(results, [row.name for row in rows], names)
     rows = [row for row in rows if any(results.ratio(row.name, name) for name in names)]
+    base_of = {column.name: column.base for column in all_columns}
+    bases = dict.fromkeys(base_of[name] for name in names)
+    return rows, [(base, [name for name in names if base_of[name] == base]) for base in bases]
+
+
+def family_titles(all_columns, families):
+    shown = []
+    for base, family in families:
+        shown += ["without"] if base == "plain" else titles(all_columns, [base])
+        shown += titles(all_columns, family)
+    return shown
+
+
+def ratios(results, title, rows, all_columns, names):
+    """What the columns cost, each over its base, which stands before them."""
+    rows, families = with_bases(results, rows, all_columns, names)
     if not rows:
         return None
-    lines = [[row.title, base_cell(results, row, "plain")] + [ratio_cell(results, row.name, n) for n in names]
-             for row in rows]
-    return Table(title, ["CPU time", "without"] + titles(all_columns, names), lines,
-                 rounds_note(results, rows, names) + noisy_note(results, rows, ["plain"]))
+    lines = []
+    for row in rows:
+        line = [row.title]
+        for base, family in families:
+            line += [base_cell(results, row, base)] + [ratio_cell(results, row.name, name) for name in family]
+        lines.append(line)
+    return Table(title, ["CPU time"] + family_titles(all_columns, families), lines,
+                 rounds_note(results, rows, [name for _, family in families for name in family]) +
+                 noisy_note(results, rows, [base for base, _ in families]))
 
 
 def memory(results, title, rows, all_columns, names):
-    names = measured(results, [row.name for row in rows], names)
-    rows = [row for row in rows if any(results.ratio(row.name, name) for name in names)]
+    """What the columns add to the peak of their bases, each of which stands before them."""
+    rows, families = with_bases(results, rows, all_columns, names)
     if not rows:
         return None
-    lines = [[row.title, f"{results.peak_mib(row.name, 'plain'):.1f}"] +
-             [memory_cell(results, row.name, name) for name in names] for row in rows]
-    return Table(title, ["peak memory, MiB", "without"] + titles(all_columns, names), lines)
+    lines = []
+    for row in rows:
+        line = [row.title]
+        for base, family in families:
+            peak = results.peak_mib(row.name, base)
+            line += [f"{peak:.1f}" if peak is not None else "-"]
+            line += [memory_cell(results, row.name, name) for name in family]
+        lines.append(line)
+    return Table(title, ["peak memory, MiB"] + family_titles(all_columns, families), lines)
 
 
-def peers(results, rows, all_columns):
-    """Each beside its base; heaptap at the same interval is in the other tables."""
-    header, makers, used = ["CPU time"], [], []
-    for base in ("jemalloc", "tcmalloc"):
-        names = [c.name for c in all_columns if c.base == base]
-        names = measured(results, [row.name for row in rows], names)
-        if names:
-            used += names
-            header += titles(all_columns, [base] + names)
-            makers.append(lambda row, base=base: base_cell(results, row, base))
-            makers += [lambda row, name=name: ratio_cell(results, row.name, name) for name in names]
-    rows = [row for row in rows if any(results.ratio(row.name, name) for name in used)]
-    if not rows:
-        return None
-    bases = [c.name for c in all_columns if not c.base and c.name != "plain"]
-    return Table("Peers, over the same allocator without its profiler", header,
-                 [[row.title] + [make(row) for make in makers] for row in rows],
-                 rounds_note(results, rows, used) + noisy_note(results, rows, bases))
 
 
 def exact(results, rows):
