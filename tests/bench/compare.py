@@ -128,7 +128,7 @@ def all_tables(results, all_columns):
         tables.exact(results, rows.ROWS),
         tables.ratios(results, "Peers, over the same allocator without its profiler", rows.ROWS, all_columns,
                       columns.PEERS),
-        tables.memory(results, "What peers add to the peak memory", rows.ROWS, all_columns,
+        tables.memory(results, "What peers add to the peak memory", rows.PROGRAMS, all_columns,
                       columns.PEERS + ["heaptrack"]),
         tables.dumped(results, rows.ROWS, all_columns),
         tables.goal_table(results, rows.ROWS),

@@ -28,13 +28,18 @@ def of_heaptrack(row):
     return OF_HEAPTRACK_ROWS.get(row, OF_HEAPTRACK)
 
 
-def quotient(results, row):
-    """What interval 1 adds to a row, what heaptrack adds, and the first as a part of the second. None where one is
-    not known, or where heaptrack adds nothing that could be told from noise."""
+# Below this, what heaptrack adds is not told from noise, and nothing is a part of it.
+HEAPTRACK_ADDS_MIN = 0.10
+
+
+def excesses(results, row):
+    """What interval 1 adds to a row and what heaptrack adds, as parts of the base, and the first as a part of the
+    second, or None. None for all where one was not measured."""
     ours, theirs = results.ratio(row, "1"), results.ratio(row, "heaptrack")
-    if not ours or not theirs or theirs.median < 1.02:
+    if not ours or not theirs:
         return None
-    return ours.median - 1, theirs.median - 1, (ours.median - 1) / (theirs.median - 1)
+    ours, theirs = ours.median - 1, theirs.median - 1
+    return ours, theirs, ours / theirs if theirs >= HEAPTRACK_ADDS_MIN else None
 
 
 def judged(ratio, limit):
@@ -57,7 +62,7 @@ def verdicts(results, rows):
             limit = empty.median + more
             yield name, column, f"<= empty + {more:.2f} = {limit:.2f}", f"{ratio.median:.3f}", judged(ratio, limit)
     for name in rows:
-        found = quotient(results, name)
-        if found:
+        found = excesses(results, name)
+        if found and found[2] is not None:
             yield (name, "1", f"<= {of_heaptrack(name):.2f} of heaptrack", f"{found[2]:.2f}",
                    "ok" if found[2] <= of_heaptrack(name) else "missed")

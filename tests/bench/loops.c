@@ -2,9 +2,10 @@
  *
  *     loops ROW OPERATIONS
  *
- * Prints the CPU seconds that OPERATIONS took, of all threads: the start of the process, what is
+ * Prints the CPU nanoseconds of an operation, of all threads: the start of the process, what is
  * live before the first operation, and a tenth of the operations as a warm-up are not counted. So
- * an expensive configuration may be given fewer operations than its baseline.
+ * an expensive configuration may be given fewer operations than its baseline. The operations are
+ * done in nine parts, and the median of them is printed: other work on the machine disturbs some.
  *
  * Sizes and choices are drawn from a fixed seed: each run asks for the same. It is built without
  * the compiler's knowledge of malloc, which would take pairs away (meson.build). */
@@ -98,6 +99,13 @@ static size_t drawn_size(struct heap *heap)
     return 16 + next_random(&heap->seed) % (heap->size_max - 15);
 }
 
+static void replace_one(struct heap *heap, size_t which)
+{
+    free(heap->blocks[which]);
+    heap->blocks[which] = touched(malloc(drawn_size(heap)));
+}
+
+/* A heap in the state that it keeps: most blocks were replaced, however few operations follow. */
 static void fill(struct heap *heap, size_t count, size_t size_max)
 {
     *heap = (struct heap){.blocks = calloc(count, sizeof *heap->blocks),
@@ -108,6 +116,8 @@ static void fill(struct heap *heap, size_t count, size_t size_max)
         die("no memory");
     for (size_t i = 0; i < count; i++)
         heap->blocks[i] = touched(malloc(drawn_size(heap)));
+    for (size_t i = 0; i < 3 * count; i++)
+        replace_one(heap, next_random(&heap->seed) % count);
 }
 
 static struct heap *live_heap(size_t count, size_t size_max)
@@ -121,11 +131,8 @@ static struct heap *live_heap(size_t count, size_t size_max)
 static void mixed(unsigned long count)
 {
     struct heap *heap = live_heap(32768, 2048);
-    for (unsigned long i = 0; i < count; i++) {
-        size_t which = next_random(&heap->seed) % heap->count;
-        free(heap->blocks[which]);
-        heap->blocks[which] = touched(malloc(drawn_size(heap)));
-    }
+    for (unsigned long i = 0; i < count; i++)
+        replace_one(heap, next_random(&heap->seed) % heap->count);
 }
 
 /* Live buffers get another size between 2 and 3 KiB: some in place, some by a copy. */
@@ -147,8 +154,7 @@ static void descend_right(struct heap *heap, size_t which, unsigned depth);
 
 __attribute__((noinline)) static void replace(struct heap *heap, size_t which)
 {
-    free(heap->blocks[which]);
-    heap->blocks[which] = touched(malloc(drawn_size(heap)));
+    replace_one(heap, which);
     AFTER_CALL();
 }
 
@@ -239,7 +245,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool full;
-    unsigned long batches; /* of both threads, set before the second starts */
+    unsigned long count; /* of all blocks, set before the second thread starts */
     void *blocks[BATCH_BLOCKS];
 } batch = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -261,9 +267,9 @@ static void pass_batch(bool full)
 
 static void *free_batches(void *context)
 {
-    for (unsigned long i = 0; i < batch.batches; i++) {
+    for (unsigned long done = 0; done < batch.count;) {
         await_batch(true);
-        for (size_t k = 0; k < BATCH_BLOCKS; k++)
+        for (size_t k = 0; k < BATCH_BLOCKS && done < batch.count; k++, done++)
             free(batch.blocks[k]);
         pass_batch(false);
     }
@@ -273,11 +279,11 @@ static void *free_batches(void *context)
 static void cross_thread(unsigned long count)
 {
     uint64_t seed = 1;
-    batch.batches = count / BATCH_BLOCKS + 1;
+    batch.count = count;
     pthread_t consumer = start_thread(free_batches, NULL);
-    for (unsigned long i = 0; i < batch.batches; i++) {
+    for (unsigned long done = 0; done < count;) {
         await_batch(false);
-        for (size_t k = 0; k < BATCH_BLOCKS; k++)
+        for (size_t k = 0; k < BATCH_BLOCKS && done < count; k++, done++)
             batch.blocks[k] = touched(malloc(16 + next_random(&seed) % 496));
         pass_batch(true);
     }
@@ -303,16 +309,35 @@ static double cpu_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+#define PARTS 9
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+static double nanoseconds(const struct row *row, unsigned long count)
+{
+    double parts[PARTS];
+    unsigned long part_count = count / PARTS + 1;
+    row->run(count / 10 + 1);
+    for (size_t i = 0; i < PARTS; i++) {
+        double begin = cpu_seconds();
+        row->run(part_count);
+        parts[i] = (cpu_seconds() - begin) * 1e9 / (double)part_count;
+    }
+    qsort(parts, PARTS, sizeof *parts, compare_doubles);
+    return parts[PARTS / 2];
+}
+
 int main(int argc, char **argv)
 {
     unsigned long count = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
     for (size_t i = 0; count != 0 && i < ARRAY_SIZE(rows); i++) {
         if (strcmp(argv[1], rows[i].name) != 0)
             continue;
-        rows[i].run(count / 10 + 1);
-        double begin = cpu_seconds();
-        rows[i].run(count);
-        printf("%.9f\n", cpu_seconds() - begin);
+        printf("%.4f\n", nanoseconds(&rows[i], count));
         return 0;
     }
     fputs("usage: loops ROW OPERATIONS, where ROW is one of", stderr);

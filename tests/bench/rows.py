@@ -74,7 +74,7 @@ class Loop(Row):
         operations = max(1000, int(self.operations * bench.scale) // column.divisor)
         command = [bench.tool("loops"), self.name, str(operations)]
         out, _, kib = metered(bench, command, dict(column.environment, **(extra or {})))
-        return float(out) / operations, kib
+        return float(out) * 1e-9, kib
 
 
 class Program(Row):
@@ -108,7 +108,8 @@ class Program(Row):
 
 
 class RedisServer(Row):
-    """The server's own CPU time under a fixed load, of which getrusage() tells it and it tells us."""
+    """The server's own CPU time under a fixed load, of which getrusage() tells it and it tells us. Debian's is linked
+    with jemalloc: that is what stands below heaptap here."""
 
     LOAD = ["-q", "-P", "16", "-c", "10", "-r", "20000", "-d", "300", "-t", "set,get,lpush,hset"]
     REQUESTS = 60000  # of each kind
@@ -198,7 +199,7 @@ def sqlite(directory):
 
 
 def python(_):
-    return ["-I", "-c", PYTHON], None
+    return ["-c", PYTHON], None  # not isolated by -I, which would leave out PYTHONMALLOC
 
 
 def jq(directory):

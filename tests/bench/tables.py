@@ -24,7 +24,7 @@ class Table:
 
     def markdown(self):
         lines = [self.header, ["---"] * len(self.header)] + self.rows
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("<", "&lt;")
         return "\n".join([f"{self.title}:", "", table] + [""] * bool(self.notes) + self.notes) + "\n"
 
 
@@ -54,9 +54,10 @@ def memory_cell(results, row, column):
 
 def rounds_note(results, rows, names):
     counts = [len(results.of(row.name, name)) for row in rows for name in names if results.ratio(row.name, name)]
-    return [f"Medians of {min(counts)} to {max(counts)} pairs, with the range of their middle half."
-            if min(counts) != max(counts) else
-            f"Medians of {counts[0]} pairs, with the range of their middle half."] if counts else []
+    if not counts:
+        return []
+    pairs = f"{min(counts)} to {max(counts)}" if min(counts) != max(counts) else f"{counts[0]}"
+    return [f"Medians of {pairs} pair{'s' * (max(counts) > 1)}, with the range of their middle half."]
 
 
 def noisy_note(results, rows, bases):
@@ -129,12 +130,13 @@ def memory(results, title, rows, all_columns, names):
 def exact(results, rows):
     lines = []
     for row in rows:
-        found = goals.quotient(results, row.name)
+        found = goals.excesses(results, row.name)
         if not found:
             continue
         base = results.seconds(row.name, "plain") * (1e9 if row.unit == "ns" else 1)
         ours, theirs = (f"{number(excess * base)} {row.unit}" for excess in found[:2])
-        lines.append([row.title, base_cell(results, row, "plain"), ours, theirs, f"{found[2]:.2f}"])
+        part = f"{found[2]:.2f}" if found[2] is not None else "-"
+        lines.append([row.title, base_cell(results, row, "plain"), ours, theirs, part])
     return Table("Recording every allocation: what heaptap (`--interval 1`) and heaptrack add",
                  ["CPU time", "without", "heaptap adds", "heaptrack adds", "heaptap / heaptrack"], lines,
                  ["Of the profiled process alone: neither writing heaptap's profile at the end nor the process that",
