@@ -14,9 +14,9 @@ HEAPTRACK_INTERPRET = "/usr/lib/heaptrack/libexec/heaptrack_interpret"
 class Column:
     """`environment` is None where `package` is missing.
 
-    `divisor`: a loop is given so many times fewer operations, because each costs so much more. Their ratio is
-    large beside the noise, so those where each allocation is recorded take part in `rounds_max` rounds at most where
-    rounds are many.
+    `divisor`: a loop is given so many times fewer operations, because each costs so much more; its base then as
+    well. Their ratio is large beside the noise, so those where each allocation is recorded take part in
+    `rounds_max` rounds at most where rounds are many.
     """
 
     def __init__(self, name, title, base, environment, package, divisor=1, rounds_max=None):
@@ -50,10 +50,10 @@ def all_columns(build, directory):
         ours("512K", "512 KiB"),
         ours("64K", "64 KiB"),
         ours("4K", "4 KiB", divisor=4),
-        ours("1", "every one", divisor=20, rounds_max=3),
+        ours("1", "every one", divisor=10, rounds_max=3),
         # Its stream goes where it costs least, and what reads it is another process, which is not counted.
         Column("heaptrack", "heaptrack", "plain", preload(HEAPTRACK, DUMP_HEAPTRACK_OUTPUT="/dev/null"),
-               "heaptrack", divisor=20, rounds_max=3),
+               "heaptrack", divisor=10, rounds_max=3),
         Column("jemalloc", "jemalloc", None, preload(jemalloc), "libjemalloc2"),
         jemalloc_prof("jemalloc-512K", "its prof 512 KiB", 19),
         jemalloc_prof("jemalloc-4K", "its prof 4 KiB", 12, divisor=4),

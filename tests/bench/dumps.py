@@ -25,7 +25,7 @@ def clear(directory):
 
 def of_heaptrack(bench, row, column):
     stream = os.path.join(bench.directory, "dump")
-    row.run(bench, column, {"DUMP_HEAPTRACK_OUTPUT": stream})
+    row.run(bench, column, {"DUMP_HEAPTRACK_OUTPUT": stream}, column.divisor)
     size = os.path.getsize(stream)
     if not os.path.exists(columns.HEAPTRACK_INTERPRET):
         return size, None
@@ -40,7 +40,7 @@ def dump(bench, row, column):
         return of_heaptrack(bench, row, column)
     path = os.path.join(bench.directory, "dump")
     library = f"{bench.tool('dump.so')} {column.environment['LD_PRELOAD']}"
-    row.run(bench, column, {"LD_PRELOAD": library, "BENCH_DUMP": path})
+    row.run(bench, column, {"LD_PRELOAD": library, "BENCH_DUMP": path}, column.divisor)
     try:
         with open(path + ".seconds") as file:
             _, cpu = file.read().split()

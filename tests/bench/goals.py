@@ -1,4 +1,5 @@
 """goals.py: what heaptap promises to cost, and whether it does."""
+from measure import Ratio
 
 PROGRAMS = ["python3", "redis", "jq", "sqlite3", "git", "cc1plus", "cc1plus-small"]
 CHURN = ["churn-10", "churn-40", "churn-100k", "threads"]
@@ -34,12 +35,15 @@ HEAPTRACK_ADDS_MIN = 0.10
 
 def excesses(results, row):
     """What interval 1 adds to a row and what heaptrack adds, as parts of the base, and the first as a part of the
-    second, or None. None for all where one was not measured."""
+    second, round by round, or None. None for all where one was not measured."""
     ours, theirs = results.ratio(row, "1"), results.ratio(row, "heaptrack")
     if not ours or not theirs:
         return None
-    ours, theirs = ours.median - 1, theirs.median - 1
-    return ours, theirs, ours / theirs if theirs >= HEAPTRACK_ADDS_MIN else None
+    quotients = [(a / base_a - 1) / (b / base_b - 1)
+                 for (a, _, base_a, _), (b, _, base_b, _) in zip(results.of(row, "1"), results.of(row, "heaptrack"))
+                 if b / base_b - 1 >= HEAPTRACK_ADDS_MIN]
+    told = quotients and theirs.median - 1 >= HEAPTRACK_ADDS_MIN
+    return ours.median - 1, theirs.median - 1, Ratio(quotients) if told else None
 
 
 def judged(ratio, limit):
@@ -64,5 +68,5 @@ def verdicts(results, rows):
     for name in rows:
         found = excesses(results, name)
         if found and found[2] is not None:
-            yield (name, "1", f"<= {of_heaptrack(name):.2f} of heaptrack", f"{found[2]:.2f}",
-                   "ok" if found[2] <= of_heaptrack(name) else "missed")
+            limit = of_heaptrack(name)
+            yield name, "1", f"<= {limit:.2f} of heaptrack", f"{found[2].median:.2f}", judged(found[2], limit)

@@ -61,7 +61,10 @@ class Results:
             print(what, file=sys.stderr, flush=True)
 
     def of(self, row, column):
-        return self.runs.get(row, {}).get(column, [])
+        """Of a base, its runs with all operations; with fewer, where no column of that many was measured."""
+        of_row = self.runs.get(row, {})
+        fewer = [runs for name, runs in of_row.items() if name.startswith(column + "/")]
+        return of_row.get(column) or (fewer[0] if fewer else [])
 
     def ratio(self, row, column):
         runs = [run for run in self.of(row, column) if len(run) == 4 and run[2] > 0]
@@ -86,23 +89,27 @@ class Results:
 
 
 def plan(row, columns, cells, number):
-    """The runs of a round: (column, its base), where a base has none of its own."""
+    """The runs of a round: (column, divisor of its operations), a base before those that it is the base of."""
     by_name = {column.name: column for column in columns}
     wanted = [c for c in columns if (row.name, c.name) in cells and c.base]
     for base in dict.fromkeys(c.base for c in wanted):
         family = [c for c in wanted if c.base == base]
         turn = number % len(family)
         family = family[turn:] + family[:turn]
-        for i, column in enumerate(family):
-            if i % COLUMNS_EACH_BASE == 0:
-                yield by_name[base], None
-            yield column, by_name[base]
+        since, last = 0, None
+        for column in family:
+            divisor = column.divisor if row.unit == "ns" else 1
+            if since == COLUMNS_EACH_BASE or divisor != last:
+                yield by_name[base], divisor
+                since, last = 0, divisor
+            yield column, divisor
+            since += 1
 
 
-def attempt(bench, results, row, column):
+def attempt(bench, results, row, column, divisor):
     """One run, or None when it failed, which is told."""
     try:
-        return list(row.run(bench, column))
+        return list(row.run(bench, column, None, divisor))
     except RunFailed as e:
         results.fail(row.name, column.name, e)
         return None
@@ -110,12 +117,12 @@ def attempt(bench, results, row, column):
 
 def one_row(bench, results, row, columns, cells, number, keep=True):
     last = None
-    for column, base in plan(row, columns, cells, number):
-        run = attempt(bench, results, row, column)
-        if base is None:
+    for column, divisor in plan(row, columns, cells, number):
+        run = attempt(bench, results, row, column, divisor)
+        if not column.base:
             last = run
             if run and keep:
-                results.add(row.name, column.name, run)
+                results.add(row.name, column.name + ("" if divisor == 1 else f"/{divisor}"), run)
         elif run and last and keep:
             results.add(row.name, column.name, run + last)
         if run is None:  # once is enough: it would fail again, and take its time

@@ -31,8 +31,9 @@ class Row:
     def prepare(self, bench):
         """Makes the input, once."""
 
-    def run(self, bench, column, extra=None):
-        """CPU seconds (for each operation, of a loop) and peak KiB of one run, with `extra` in its environment."""
+    def run(self, bench, column, extra=None, divisor=1):
+        """CPU seconds (for each operation, of a loop) and peak KiB of one run, with `extra` in its environment, of a
+        loop with fewer operations."""
         raise NotImplementedError
 
 
@@ -70,8 +71,8 @@ class Loop(Row):
         super().__init__(name, title)
         self.operations = operations
 
-    def run(self, bench, column, extra=None):
-        operations = max(1000, int(self.operations * bench.scale) // column.divisor)
+    def run(self, bench, column, extra=None, divisor=1):
+        operations = max(1000, int(self.operations * bench.scale) // divisor)
         command = [bench.tool("loops"), self.name, str(operations)]
         out, _, kib = metered(bench, command, dict(column.environment, **(extra or {})))
         return float(out) * 1e-9, kib
@@ -101,7 +102,7 @@ class Program(Row):
         arguments, self.text = self.make(bench.directory)
         self.command = [self.path()] + arguments
 
-    def run(self, bench, column, extra=None):
+    def run(self, bench, column, extra=None, divisor=1):
         environment = dict(self.environment, **dict(column.environment, **(extra or {})))
         _, seconds, kib = metered(bench, self.command, environment, self.text)
         return seconds, kib
@@ -123,7 +124,7 @@ class RedisServer(Row):
         info = server.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
-    def run(self, bench, column, extra=None):
+    def run(self, bench, column, extra=None, divisor=1):
         case = harness.Test("bench")
         try:
             server = redis.Redis(case, env=dict(column.environment, **(extra or {})))

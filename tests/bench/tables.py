@@ -33,9 +33,12 @@ def number(value):
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def ratio_cell(results, row, column):
-    ratio = results.ratio(row, column)
+def range_cell(ratio):
     return f"{number(ratio.median)} ({number(ratio.low)}-{number(ratio.high)})" if ratio else "-"
+
+
+def ratio_cell(results, row, column):
+    return range_cell(results.ratio(row, column))
 
 
 def base_cell(results, row, column):
@@ -135,8 +138,7 @@ def exact(results, rows):
             continue
         base = results.seconds(row.name, "plain") * (1e9 if row.unit == "ns" else 1)
         ours, theirs = (f"{number(excess * base)} {row.unit}" for excess in found[:2])
-        part = f"{found[2]:.2f}" if found[2] is not None else "-"
-        lines.append([row.title, base_cell(results, row, "plain"), ours, theirs, part])
+        lines.append([row.title, base_cell(results, row, "plain"), ours, theirs, range_cell(found[2])])
     return Table("Recording every allocation: what heaptap (`--interval 1`) and heaptrack add",
                  ["CPU time", "without", "heaptap adds", "heaptrack adds", "heaptap / heaptrack"], lines,
                  ["Of the profiled process alone: neither writing heaptap's profile at the end nor the process that",
