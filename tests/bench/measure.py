@@ -130,13 +130,13 @@ def one_row(bench, results, row, columns, cells, number, keep=True):
 
 
 def warm_up(bench, results, rows, columns, cells):
-    """A round that does not count, so that all is read from disk once: short loops in all columns, and programs, which
-    cannot be short, in one of each family."""
+    """A round that does not count, so that all is read from disk once: short loops in all columns, and programs,
+    which cannot be short, in one of each family, or in none if it is only for a look."""
     short = Bench(bench.build, bench.directory, bench.scale / 20)
     for row in rows:
         some = [c for c in columns if (row.name, c.name) in cells and not c.rounds_max]
         if row.unit != "ns":
-            some = list({c.base: c for c in some}.values())
+            some = list({c.base: c for c in some}.values()) if bench.scale == 1 else []
         kept = {(row.name, c.name) for c in some}
         left = set(kept)
         one_row(short, results, row, columns, left, 0, keep=False)
