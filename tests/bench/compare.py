@@ -22,6 +22,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -71,27 +72,45 @@ def cells_of(section):
     return cells - dumps.NOT if section == "dump" else cells
 
 
-def installed(options, results, all_columns):
-    """The rows and columns that were asked for and are there."""
-    there = []
+def asked_for(options):
+    """Pairs of row and column: those for the rounds, and those whose profile is written."""
+    def chosen(sections):
+        return {(row, column) for section in sections for row, column in cells_of(section)
+                if (options.row is None or row in options.row) and (options.column is None or column in options.column)}
+
+    sections = options.section or SECTIONS
+    return chosen(s for s in sections if s != "dump"), chosen(s for s in sections if s == "dump")
+
+
+def installed(results, all_columns, cells):
+    """Of the rows and columns of these pairs those that are there; bases besides."""
+    columns_there, rows_there = [], []
+    names = {cell[1] for cell in cells}
     for column in all_columns:
-        asked = options.column is None or column.name in options.column
         if column.environment is not None:
-            there += [column] if asked or not column.base else []
+            columns_there += [column] if column.name in names or not column.base else []
         elif os.path.isabs(column.package):
             sys.exit(f"{column.package} is not there: meson setup build && meson compile -C build")
-        elif asked:
+        elif column.name in names:
             results.absent(f"left out: {column.name}, for want of {column.package}")
-    chosen = []
+    names = {cell[0] for cell in cells}
     for row in rows.ROWS:
-        if options.row is not None and row.name not in options.row:
-            continue
-        missing = row.missing()
+        missing = row.missing() if row.name in names else None
         if missing:
             results.absent(f"left out: {row.name}, for want of {missing}")
-        else:
-            chosen.append(row)
-    return chosen, there
+        elif row.name in names:
+            rows_there.append(row)
+    return rows_there, columns_there
+
+
+def prepared(bench, results, chosen):
+    """The rows whose input could be made."""
+    for row in chosen:
+        try:
+            row.prepare(bench)
+            yield row
+        except (OSError, subprocess.CalledProcessError) as e:
+            results.fail(row.name, "its input", e)
 
 
 def run(options, results, all_columns, directory):
@@ -99,23 +118,16 @@ def run(options, results, all_columns, directory):
     bench = measure.Bench(os.path.abspath(options.build), directory, 0.05 if options.quick else 1)
     if not os.path.exists(bench.tool("meter")):
         sys.exit(f"{bench.tool('meter')} is not there: meson compile -C {options.build}")
-    chosen, there = installed(options, results, all_columns)
-    names = {column.name for column in there}
     deadline = time.monotonic() + options.minutes * 60
-    sections = options.section or SECTIONS
-    pairs = set().union(*(cells_of(section) for section in sections if section != "dump"))
-    known = {row.name for row in chosen}
-    pairs = {cell for cell in pairs if cell[0] in known and cell[1] in names}
-    written = {cell for cell in cells_of("dump") if "dump" in sections and cell[0] in known and cell[1] in names}
+    pairs, written = asked_for(options)
+    rows_there, columns_there = installed(results, all_columns, pairs | written)
     try:
-        for row in chosen:
-            if any(row.name == cell[0] for cell in pairs | written):
-                row.prepare(bench)
+        rows_there = list(prepared(bench, results, rows_there))
+        there = {(row.name, column.name) for row in rows_there for column in columns_there}
         # First, because it takes what it takes, and the rounds then have what is left.
-        dumps.measure(bench, results, chosen, there, written, options.rounds or 1)
-        if pairs:
-            busy = [row for row in chosen if any(row.name == cell[0] for cell in pairs)]
-            measure.measure(bench, results, busy, there, pairs, options.rounds, deadline)
+        dumps.measure(bench, results, rows_there, columns_there, written & there, options.rounds or 1)
+        if pairs & there:
+            measure.measure(bench, results, rows_there, columns_there, pairs & there, options.rounds, deadline)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
 
