@@ -160,25 +160,10 @@ HT_COLD static bool step_as_any(struct ht_position *at, struct ht_span *span, st
            ht_step_by_rule(at, span, rule);
 }
 
-/* The same as ht_step_by_rule() for a common rule, in a third of it. A CFA below the stack pointer
- * is found when the walk does not end. */
 static inline bool step(struct ht_position *at, struct ht_span *span, struct ht_rule rule)
 {
-    if (HT_UNLIKELY(!ht_rule_is_common(rule)))
-        return step_as_any(at, span, rule);
-    uintptr_t size = span->high - span->low;
-    uintptr_t cfa = at->sp + (uintptr_t)(intptr_t)rule.cfa_offset;
-    if (HT_UNLIKELY(cfa - span->low - sizeof(uintptr_t) > size - sizeof(uintptr_t)))
-        return false;
-    if (rule.fp != HT_FP_SAME) {
-        uintptr_t slot = cfa + (uintptr_t)(intptr_t)rule.fp_offset;
-        if (HT_UNLIKELY(slot - span->low > size - sizeof(uintptr_t)))
-            return false;
-        at->fp = ht_span_word(slot);
-    }
-    at->lookup = ht_span_word(cfa - sizeof(uintptr_t)) - 1;
-    at->sp = cfa;
-    return true;
+    return HT_LIKELY(ht_rule_is_common(rule)) ? ht_step_by_common_rule(at, span, rule)
+                                              : step_as_any(at, span, rule);
 }
 
 /* While a library is being unloaded nothing is kept. */

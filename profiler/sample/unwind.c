@@ -88,6 +88,11 @@ static unsigned walk(const struct ht_frame *from, uintptr_t *pcs, unsigned depth
         if (HT_UNLIKELY(rule.kind == HT_RULE_UNKNOWN))
             rule = ht_learn_rule(at.lookup);
         pcs[depth] = at.lookup;
+        if (HT_LIKELY(ht_rule_is_common(rule) && depth + 1 < depth_max) &&
+            HT_LIKELY(ht_step_by_common_rule(&at, &span, rule))) {
+            depth++;
+            continue;
+        }
         depth += !rule.hidden;
         if (HT_UNLIKELY(rule.kind == HT_RULE_END))
             return depth;

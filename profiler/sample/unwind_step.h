@@ -52,4 +52,23 @@ static inline bool ht_step_by_rule(struct ht_position *at, struct ht_span *span,
     return true;
 }
 
+/* The same for a common rule, in half of it. The span is not grown: where it does not reach, the
+ * caller asks the one above. */
+static inline bool ht_step_by_common_rule(struct ht_position *at, const struct ht_span *span,
+                                          struct ht_rule rule)
+{
+    uintptr_t cfa = at->sp + (uintptr_t)(intptr_t)rule.cfa_offset;
+    if (HT_UNLIKELY(cfa <= at->sp || cfa > span->high))
+        return false;
+    if (rule.fp != HT_FP_SAME) {
+        uintptr_t slot = cfa + (uintptr_t)(intptr_t)rule.fp_offset;
+        if (HT_UNLIKELY(slot - span->low > span->high - span->low - sizeof(uintptr_t)))
+            return false;
+        at->fp = ht_span_word(slot);
+    }
+    at->lookup = ht_span_word(cfa - sizeof(uintptr_t)) - 1;
+    at->sp = cfa;
+    return true;
+}
+
 #endif
