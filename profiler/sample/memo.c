@@ -64,10 +64,10 @@ static uintptr_t sp_of(const struct ht_path_frame *frame)
 
 /* ---- is it still so? ---- */
 
-static inline bool is_at(const struct ht_path_frame *frame, const struct ht_position *at)
+static inline bool is_at(const struct ht_path_frame *frame, struct ht_position at)
 {
-    return frame->slot == at->sp - sizeof(uintptr_t) && frame->after == at->lookup + 1 &&
-           (!frame->needs_fp || frame->fp == at->fp);
+    return frame->slot == at.sp - sizeof(uintptr_t) && frame->after == at.lookup + 1 &&
+           (!frame->needs_fp || frame->fp == at.fp);
 }
 
 /* Whether the walk from `frame` to the root is what it was; the last frame that may be met again, or
@@ -153,17 +153,16 @@ static inline bool keep(struct ht_memo *memo, const struct ht_path_frame *last,
 
 /* ---- the walk ---- */
 
-/* A frame of which nothing is common. */
-HT_COLD static bool step_as_any(struct ht_position *at, struct ht_span *span, struct ht_rule rule)
+/* A frame of which nothing is common. The position is passed by value: one whose address is taken
+ * lives in memory. */
+HT_COLD static struct ht_position step_as_any(struct ht_position at, struct ht_span *span,
+                                              struct ht_rule rule)
 {
+    const struct ht_position nowhere = {.sp = 0};
     return rule.kind >= HT_RULE_SP && rule.kind <= HT_RULE_FP_DEREF && !rule.hidden &&
-           ht_step_by_rule(at, span, rule);
-}
-
-static inline bool step(struct ht_position *at, struct ht_span *span, struct ht_rule rule)
-{
-    return HT_LIKELY(ht_rule_is_common(rule)) ? ht_step_by_common_rule(at, span, rule)
-                                              : step_as_any(at, span, rule);
+                   ht_step_by_rule(&at, span, rule)
+               ? at
+               : nowhere;
 }
 
 /* While a library is being unloaded nothing is kept. */
@@ -197,7 +196,7 @@ struct ht_path *ht_memo_walk(struct ht_memo *memo, const struct ht_frame *from)
     for (;;) {
         while (last->slot < at.sp - sizeof(uintptr_t))
             last--;
-        if (is_at(last, &at)) {
+        if (is_at(last, at)) {
             const struct ht_path_frame *same = compare(memo, last, span.low);
             if (HT_LIKELY(same == last))
                 break;
@@ -208,8 +207,16 @@ struct ht_path *ht_memo_walk(struct ht_memo *memo, const struct ht_frame *from)
         struct ht_rule rule = ht_rules_find(rules, at.lookup);
         if (HT_UNLIKELY(rule.kind == HT_RULE_UNKNOWN))
             rule = ht_learn_rule(at.lookup);
-        *--fresh = (struct fresh){at, rule};
-        if (HT_UNLIKELY(!step(&at, &span, rule))) {
+        fresh--;
+        fresh->at.lookup = at.lookup;
+        fresh->at.sp = at.sp;
+        fresh->at.fp = at.fp;
+        fresh->rule = rule;
+        if (HT_LIKELY(ht_rule_is_common(rule)) &&
+            HT_LIKELY(ht_step_by_common_rule(&at, &span, rule)))
+            continue;
+        at = step_as_any(at, &span, rule);
+        if (HT_UNLIKELY(at.sp == 0)) {
             if (rule.kind != HT_RULE_END || rule.hidden)
                 return NULL;
             last = memo->frames - 1;
