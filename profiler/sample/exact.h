@@ -1,7 +1,7 @@
 /* exact.h: what a thread keeps when every allocation is recorded (an interval of 1): its last walk
  * (memo.h) and its counters (tally.h).
  *
- * About 17 KiB at a depth of 128, made at the thread's first such allocation. A thread that ends
+ * About 21 KiB at a depth of 128, made at the thread's first such allocation. A thread that ends
  * leaves it as it is, what it counted included: a new thread at the same address takes it over, and
  * so does any other once a dump has seen that the first is no more. */
 #ifndef HT_SAMPLE_EXACT_H
@@ -10,17 +10,41 @@
 #include "sample/memo.h"
 #include "sample/tally.h"
 
+/* The sites of some stacks and sizes: to find one by its stack, a list is gone through. */
+#define HT_EXACT_SITES 256u
+
+struct ht_exact_site {
+    ht_node leaf; /* HT_NODE_ROOT: none */
+    uint32_t size_class;
+    ht_site site;
+};
+
 struct ht_exact {
     struct ht_exact *older;
     uintptr_t owner; /* address of its ht_thread; 0: free */
     int32_t tid;
     struct ht_memo *memo;
+    struct ht_exact_site sites[HT_EXACT_SITES];
     struct ht_tally tally;
 };
 
 /* The calling thread's, or NULL: there is no memory for one, a quarter of the limit is taken by
  * others', or a fork is stuck. Context: sample, not in a handler that interrupted the profiler. */
 struct ht_exact *ht_exact_take(unsigned depth_max);
+
+/* As ht_stacks_site(). Context: sample, in the thread that has taken it. */
+static inline ht_site ht_exact_site(struct ht_exact *exact, ht_node leaf, size_t size)
+{
+    uint32_t size_class = ht_stacks_size_class(size);
+    struct ht_exact_site *known = &exact->sites[(leaf * 8 + size_class) % HT_EXACT_SITES];
+    if (HT_UNLIKELY(known->leaf != leaf || known->size_class != size_class)) {
+        ht_site site = ht_stacks_site(leaf, size);
+        if (site == HT_SITE_OVERFLOW) /* memory may come back */
+            return site;
+        *known = (struct ht_exact_site){leaf, size_class, site};
+    }
+    return known->site;
+}
 
 /* Frees those of threads that are no more. Context: dump. */
 void ht_exact_settle(void);

@@ -266,17 +266,20 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
 }
 
 /* False when it is not a stack of which a memo can be kept. */
-static bool memo_site(struct ht_memo *memo, const struct ht_frame *caller, size_t size,
+static bool memo_site(struct ht_exact *exact, const struct ht_frame *caller, size_t size,
                       ht_site *ret_site)
 {
-    struct ht_path *path = ht_memo_walk(memo, caller);
+    struct ht_path *path = ht_memo_walk(exact->memo, caller);
     if (HT_UNLIKELY(path == NULL))
         return false;
     if (HT_UNLIKELY(ht_unwind_check_is_on()))
         check_memo(path, caller);
-    *ret_site = site_of(path, size);
-    if (HT_UNLIKELY(path->known != path->depth))
-        ht_memo_clear(memo);
+    if (HT_UNLIKELY(!ht_tree_intern(path))) {
+        ht_memo_clear(exact->memo);
+        *ret_site = HT_SITE_OVERFLOW;
+        return true;
+    }
+    *ret_site = ht_exact_site(exact, path->frames[path->depth - 1].node, size);
     return true;
 }
 
@@ -323,7 +326,8 @@ static void record_exact(struct ht_exact *exact, const void *block, size_t size,
                          const struct ht_frame *caller)
 {
     struct ht_live_block live = {.size = size, .interval = HT_INTERVAL_EXACT};
-    if (HT_UNLIKELY(!memo_site(exact->memo, caller, size, &live.site)) &&
+    ht_shadow_expect((uintptr_t)block);
+    if (HT_UNLIKELY(!memo_site(exact, caller, size, &live.site)) &&
         !plain_site(caller, size, &live.site)) {
         count_drop(HT_DROP_SCRATCH);
         return;

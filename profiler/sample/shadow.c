@@ -39,7 +39,7 @@ static void publish(struct ht_shadow_region *region)
 uint64_t *ht_shadow_make_entry(uintptr_t address)
 {
     bool is_new;
-    if (address % (1 << HT_SHADOW_GRANULE) != 0 || address >> HT_SHADOW_REGION >= HT_SHADOW_REGIONS)
+    if (address >> HT_SHADOW_REGION >= HT_SHADOW_REGIONS)
         return NULL;
     struct ht_shadow_region *region =
         fill((void **)&ht_shadow_regions[address >> HT_SHADOW_REGION], sizeof(*region), &is_new);

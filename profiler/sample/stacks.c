@@ -13,8 +13,7 @@
 #define CHUNKS_MAX  4096u
 #define NO_SITE     0u
 
-/* A size class is the bit length of the size, below 64, or 64 plus its high half for blocks of 4
- * GiB and more. All but the counters, which are atomic, is written before the site is published. */
+/* All but the counters, which are atomic, is written before the site is published. */
 struct site {
     uint32_t next; /* the stack's next site, or NO_SITE */
     uint32_t size_class;
@@ -35,14 +34,6 @@ static struct site *site_at(ht_site id)
         return &overflow_site;
     struct site *chunk = __atomic_load_n(&chunks[id / CHUNK_SITES], __ATOMIC_ACQUIRE);
     return &chunk[id % CHUNK_SITES];
-}
-
-static uint32_t size_class_of(size_t size)
-{
-    uint64_t high = (uint64_t)size >> 32;
-    if (HT_UNLIKELY(high != 0))
-        return (uint32_t)ht_min(64 + high, UINT32_MAX);
-    return size == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(size);
 }
 
 uint32_t ht_stacks_size_high(ht_site site)
@@ -88,7 +79,7 @@ static ht_site add_site(ht_node leaf, uint32_t size_class)
 
 ht_site ht_stacks_site(ht_node leaf, size_t size)
 {
-    uint32_t size_class = size_class_of(size);
+    uint32_t size_class = ht_stacks_size_class(size);
     ht_site id = find_site(leaf, size_class);
     if (HT_LIKELY(id != NO_SITE))
         return id;

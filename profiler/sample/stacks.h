@@ -14,6 +14,15 @@ typedef uint32_t ht_site;
 
 #define HT_SITE_OVERFLOW ((ht_site)0)
 
+/* The bit length of the size, below 64, or 64 plus its high half for blocks of 4 GiB and more. */
+static inline uint32_t ht_stacks_size_class(size_t size)
+{
+    uint64_t high = (uint64_t)size >> 32;
+    if (HT_UNLIKELY(high != 0))
+        return (uint32_t)ht_min(64 + high, UINT32_MAX);
+    return size == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(size);
+}
+
 /* The site of this stack and block size, added if it is new. Context: sample. */
 ht_site ht_stacks_site(ht_node leaf, size_t size);
 

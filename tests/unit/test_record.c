@@ -137,7 +137,7 @@ TEST(record_failed_realloc_is_as_if_it_had_not_been)
 }
 
 /* Small blocks need no lock to be forgotten (shadow.h); of this size they are in the table. */
-#define LARGE 4000
+#define LARGE 8000
 
 /* As in a handler that interrupted the table. */
 TEST(record_free_in_a_handler_is_no_drop)

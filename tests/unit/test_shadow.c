@@ -19,7 +19,7 @@ static uint32_t next_random(void)
 /* Two heaps far apart. */
 static uintptr_t address_of(uint32_t i)
 {
-    return (i % 2 == 0 ? 0x555500000000 : 0x7fff70000000) + (uintptr_t)i * 16;
+    return (i % 2 == 0 ? 0x555500000000 : 0x7fff70000000) + (uintptr_t)i * 32 + i % 4 * 8;
 }
 
 TEST(shadow_agrees_with_an_array)
@@ -48,12 +48,25 @@ TEST(shadow_agrees_with_an_array)
 TEST(shadow_takes_small_blocks_alone)
 {
     CHECK(!ht_shadow_insert(0x10000, HT_SHADOW_SIZE_MAX, 1));
-    CHECK(!ht_shadow_insert(0x10008, 8, 1));
     CHECK(!ht_shadow_insert(UINT64_C(1) << 47, 8, 1));
     CHECK(!ht_shadow_insert(UINTPTR_MAX - 15, 8, 1));
     CHECK(!ht_shadow_remove(0x10000, &was));
     CHECK(!ht_shadow_remove(UINT64_C(1) << 47, &was));
     CHECK(!ht_shadow_remove(UINTPTR_MAX - 15, &was));
+}
+
+/* Allocators but glibc's have blocks of 8 and 16 bytes. */
+TEST(shadow_has_one_block_in_32_bytes)
+{
+    CHECK(ht_shadow_insert(0x30010, 16, 5));
+    CHECK(!ht_shadow_insert(0x30000, 16, 6));
+    CHECK(!ht_shadow_remove(0x30000, &was));
+    CHECK(!ht_shadow_insert(0x30018, 8, 7));
+    CHECK(ht_shadow_remove(0x30010, &was));
+    CHECK_EQ(was.site, 5);
+    CHECK(ht_shadow_insert(0x30018, 8, 7));
+    CHECK(!ht_shadow_remove(0x30010, &was));
+    CHECK(ht_shadow_remove(0x30018, &was));
 }
 
 TEST(shadow_tells_of_a_free_that_was_missed)
