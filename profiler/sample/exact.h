@@ -1,7 +1,7 @@
 /* exact.h: what a thread keeps when every allocation is recorded (an interval of 1): its last walk
  * (memo.h) and its counters (tally.h).
  *
- * About 21 KiB at a depth of 128, made at the thread's first such allocation. A thread that ends
+ * About 20 KiB at a depth of 128, of which a thread that does little touches 8; made at the thread's first such allocation. A thread that ends
  * leaves it as it is, what it counted included: a new thread at the same address takes it over, and
  * so does any other once a dump has seen that the first is no more. */
 #ifndef HT_SAMPLE_EXACT_H
@@ -11,7 +11,7 @@
 #include "sample/tally.h"
 
 /* The sites of some stacks and sizes: to find one by its stack, a list is gone through. */
-#define HT_EXACT_SITES 256u
+#define HT_EXACT_SITES 128u
 
 struct ht_exact_site {
     ht_node leaf; /* HT_NODE_ROOT: none */
@@ -24,8 +24,8 @@ struct ht_exact {
     uintptr_t owner; /* address of its ht_thread; 0: free */
     int32_t tid;
     struct ht_memo *memo;
-    struct ht_exact_site sites[HT_EXACT_SITES];
     struct ht_tally tally;
+    struct ht_exact_site sites[HT_EXACT_SITES];
 };
 
 /* The calling thread's, or NULL: there is no memory for one, a quarter of the limit is taken by

@@ -24,30 +24,33 @@ struct fresh {
  * of those are known to the tree between two walks. A frame's `slot` is where its callee returns to
  * it, below its stack pointer; there stands its `after`. So slot and word tell its sp and pc, and
  * are all that comparing reads. `needs_fp`: the walk from this frame on depends on its fp.
- * frames[-1] is no frame; its slot is above all others. `words` are in the order of their frames. */
+ * frames[-1] is no frame; its slot is above all others. What is used of short stacks lies together:
+ * `fresh` ends where this begins, and the words are behind the frames. `words` are in the order of their frames. */
 struct ht_memo {
     uint64_t generation; /* of the rules that the walk used */
     unsigned depth_max;
     unsigned word_count;
     struct ht_path path;
     struct fresh *fresh; /* depth_max of them; a walk fills them from the end */
-    struct word words[WORDS_MAX];
+    struct word *words;
     struct ht_path_frame top, frames[];
 };
 
 size_t ht_memo_size(unsigned depth_max)
 {
-    return sizeof(struct ht_memo) +
-           depth_max * (sizeof(struct ht_path_frame) + sizeof(struct fresh));
+    return sizeof(struct ht_memo) + WORDS_MAX * sizeof(struct word) +
+           depth_max * (sizeof(struct fresh) + sizeof(struct ht_path_frame));
 }
 
 struct ht_memo *ht_memo_make(void *memory, unsigned depth_max)
 {
-    struct ht_memo *memo = memory;
+    struct fresh *fresh = memory;
+    struct ht_memo *memo = (struct ht_memo *)(fresh + depth_max);
     memo->depth_max = depth_max;
+    memo->fresh = fresh;
     memo->top.slot = UINTPTR_MAX;
     memo->path.frames = memo->frames;
-    memo->fresh = (struct fresh *)(memo->frames + depth_max);
+    memo->words = (struct word *)(memo->frames + depth_max);
     return memo;
 }
 

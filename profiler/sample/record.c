@@ -51,6 +51,7 @@ struct ht_record_pause ht_record_pause(void)
 {
     struct ht_thread *thread = &ht_thread;
     struct ht_record_pause pause = {thread->bytes_until_sample, thread->busy};
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* or a handler that finds it busy parks it first */
     thread->busy = 1;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     thread->bytes_until_sample = HT_HOT_PARKED;

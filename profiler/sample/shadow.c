@@ -4,7 +4,7 @@
 
 #include "sys/poison.h"
 
-struct ht_shadow_region *ht_shadow_regions[HT_SHADOW_REGIONS];
+struct ht_shadow_area *ht_shadow_areas[HT_SHADOW_AREAS];
 
 static struct ht_shadow_region *newest;
 static size_t bytes; /* of leaves and regions */
@@ -39,15 +39,19 @@ static void publish(struct ht_shadow_region *region)
 uint64_t *ht_shadow_make_entry(uintptr_t address)
 {
     bool is_new;
-    if (address >> HT_SHADOW_REGION >= HT_SHADOW_REGIONS)
+    if (address >> HT_SHADOW_AREA >= HT_SHADOW_AREAS)
         return NULL;
-    struct ht_shadow_region *region =
-        fill((void **)&ht_shadow_regions[address >> HT_SHADOW_REGION], sizeof(*region), &is_new);
+    struct ht_shadow_area *area =
+        fill((void **)&ht_shadow_areas[address >> HT_SHADOW_AREA], sizeof(*area), &is_new);
+    if (area == NULL)
+        return NULL;
+    unsigned i = address >> HT_SHADOW_REGION & (HT_ARRAY_SIZE(area->regions) - 1);
+    struct ht_shadow_region *region = fill((void **)&area->regions[i], sizeof(*region), &is_new);
     if (region == NULL)
         return NULL;
     if (is_new)
         publish(region);
-    unsigned i = address >> HT_SHADOW_LEAF & (HT_ARRAY_SIZE(region->leaves) - 1);
+    i = address >> HT_SHADOW_LEAF & (HT_ARRAY_SIZE(region->leaves) - 1);
     if (fill((void **)&region->leaves[i], sizeof(struct ht_shadow_leaf), &is_new) == NULL)
         return NULL;
     return ht_shadow_entry(address);

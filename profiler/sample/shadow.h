@@ -16,13 +16,14 @@
 /* A block of this size and more would have a page of entries for itself. */
 #define HT_SHADOW_SIZE_MAX 4096u
 
-/* The address: 19 bits for the region of 256 MiB, 14 for the 16 KiB in it, 9 for the entry, 5 within
+/* The address: 10 bits for the area of 128 GiB, 9 for the region of 256 MiB in it, 14 for the 16 KiB in it, 9 for the entry, 5 within
  * its 32 bytes. An entry is 0, or, from above: 32 bits of site, those 5 bits, and the size + 1 in
  * 16; atomic. */
 #define HT_SHADOW_GRANULE 5
 #define HT_SHADOW_LEAF    14
 #define HT_SHADOW_REGION  28
-#define HT_SHADOW_REGIONS (UINT32_C(1) << (47 - HT_SHADOW_REGION))
+#define HT_SHADOW_AREA    37
+#define HT_SHADOW_AREAS   (1u << (47 - HT_SHADOW_AREA))
 
 struct ht_shadow_leaf {
     uint64_t entries[1 << (HT_SHADOW_LEAF - HT_SHADOW_GRANULE)];
@@ -33,21 +34,27 @@ struct ht_shadow_region {
     struct ht_shadow_region *older; /* in no order */
 };
 
-/* 4 MiB, of which a page or two are touched. */
-extern HT_HIDDEN struct ht_shadow_region *ht_shadow_regions[HT_SHADOW_REGIONS];
+struct ht_shadow_area {
+    struct ht_shadow_region *regions[1 << (HT_SHADOW_AREA - HT_SHADOW_REGION)];
+};
+
+extern HT_HIDDEN struct ht_shadow_area *ht_shadow_areas[HT_SHADOW_AREAS];
+
+#define HT_SHADOW_PART(table, address, shift)                                                      \
+    __atomic_load_n(&(table)[(address) >> (shift) & (HT_ARRAY_SIZE(table) - 1)], __ATOMIC_ACQUIRE)
 
 /* The entry of an address, or NULL when there is none yet, or never. */
 static inline uint64_t *ht_shadow_entry(uintptr_t address)
 {
-    if (HT_UNLIKELY(address >> HT_SHADOW_REGION >= HT_SHADOW_REGIONS))
+    if (HT_UNLIKELY(address >> HT_SHADOW_AREA >= HT_SHADOW_AREAS))
         return NULL;
-    struct ht_shadow_region *region =
-        __atomic_load_n(&ht_shadow_regions[address >> HT_SHADOW_REGION], __ATOMIC_ACQUIRE);
+    struct ht_shadow_area *area = HT_SHADOW_PART(ht_shadow_areas, address, HT_SHADOW_AREA);
+    if (HT_UNLIKELY(area == NULL))
+        return NULL;
+    struct ht_shadow_region *region = HT_SHADOW_PART(area->regions, address, HT_SHADOW_REGION);
     if (HT_UNLIKELY(region == NULL))
         return NULL;
-    struct ht_shadow_leaf *leaf = __atomic_load_n(
-        &region->leaves[address >> HT_SHADOW_LEAF & (HT_ARRAY_SIZE(region->leaves) - 1)],
-        __ATOMIC_ACQUIRE);
+    struct ht_shadow_leaf *leaf = HT_SHADOW_PART(region->leaves, address, HT_SHADOW_LEAF);
     if (HT_UNLIKELY(leaf == NULL))
         return NULL;
     return &leaf->entries[address >> HT_SHADOW_GRANULE & (HT_ARRAY_SIZE(leaf->entries) - 1)];
