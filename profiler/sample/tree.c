@@ -97,10 +97,10 @@ static void put(struct index *index, uint64_t hash, ht_node id)
     __atomic_store_n(&index->slots[at], id | tag_of(hash), __ATOMIC_RELEASE);
 }
 
-/* A node's hash from nothing but the tree. */
+/* A node's hash from nothing but the tree. The lock is held. */
 static uint64_t hash_of(ht_node id)
 {
-    static uintptr_t pcs[HT_DEPTH_MAX + 1]; /* the lock guards it */
+    static uintptr_t pcs[HT_DEPTH_MAX + 1];
     unsigned depth = ht_tree_stack(id, pcs, HT_ARRAY_SIZE(pcs));
     uint64_t hash = 0;
     while (depth-- > 0)
@@ -108,16 +108,21 @@ static uint64_t hash_of(ht_node id)
     return hash;
 }
 
-/* The lock is held. Most nodes were added right after their caller, whose hash is then at hand. */
+/* The lock is held. A caller's hash was computed before its callees'; where there is no memory to
+ * keep them all for a moment, it is computed again. */
 static void put_all(struct index *index)
 {
-    uint64_t hash = 0;
+    size_t size = ((size_t)node_count + 1) * sizeof(uint64_t);
+    uint64_t *hashes = ht_arena_map(size);
     for (ht_node id = 1; id <= node_count; id++) {
         const struct ht_tree_node *node = ht_tree_node(id);
-        hash = ht_path_hash(id > 1 && node->caller == id - 1 ? hash : hash_of(node->caller),
-                            pc_of(node) + 1);
+        uint64_t callers = hashes != NULL ? hashes[node->caller] : hash_of(node->caller);
+        uint64_t hash = ht_path_hash(callers, pc_of(node) + 1);
+        if (hashes != NULL)
+            hashes[id] = hash;
         put(index, hash, id);
     }
+    ht_arena_unmap(hashes, size);
 }
 
 static struct index *new_index(uint32_t capacity)

@@ -2,6 +2,7 @@
 
 #include "sample/frames.h"
 #include "sample/tree.h"
+#include "sys/arena.h"
 
 #define DEPTH   20
 #define STACKS  30000
@@ -106,6 +107,26 @@ TEST(tree_goes_on_from_what_is_known)
             CHECK(leaf_of(&again) != leaf_of(&stack));
             CHECK(is_in_tree(&again));
         }
+    }
+}
+
+/* Where there is memory for a larger index, and not for what makes filling it quick. */
+TEST(tree_grows_when_memory_is_short)
+{
+    struct stack stack;
+    static ht_node leaves[3 * STACKS];
+    size_t limit = ht_arena_limit(), reserve = (size_t)2560 * 1024;
+    for (uint64_t n = 0; n < 3 * STACKS; n++) {
+        make_stack(&stack, n + 5000000);
+        ht_arena_set_limit(ht_arena_used() + reserve + 600 * 1024);
+        leaves[n] = ht_tree_intern(&stack.path) ? leaf_of(&stack) : 0;
+    }
+    ht_arena_set_limit(limit);
+    for (uint64_t n = 0; n < 3 * STACKS; n++) {
+        make_stack(&stack, n + 5000000);
+        CHECK(ht_tree_intern(&stack.path));
+        CHECK(leaves[n] == 0 || leaves[n] == leaf_of(&stack));
+        CHECK(is_in_tree(&stack));
     }
 }
 
