@@ -3,6 +3,7 @@
 #include "sample/exact.h"
 #include "sample/frames.h"
 #include "sample/hot.h"
+#include "sample/scratch.h"
 #include "sample/shadow.h"
 #include "sample/unwind.h"
 #include "sample/unwind_check.h"
@@ -136,48 +137,6 @@ ht_interval_id ht_record_begin(size_t size)
     return thread->gap_interval != 0 ? id : 0; /* switched off since: not this one */
 }
 
-/* ---- buffers for stacks: not on the program's stack, which may be small ---- */
-
-#define BUFFERS 64u
-
-static struct buffer {
-    uintptr_t *pcs; /* leaf first; this and the path's are made at first use */
-    struct ht_path path;
-    uint32_t taken;
-} buffers[BUFFERS];
-
-/* A frame more than are kept: the one that says the stack was cut. */
-static bool make_buffer(struct buffer *buffer)
-{
-    size_t depth = depth_max + 1;
-    char *memory = ht_arena_alloc(depth * (sizeof(*buffer->path.frames) + sizeof(*buffer->pcs)));
-    if (memory == NULL)
-        return false;
-    buffer->path.frames = (struct ht_path_frame *)memory;
-    buffer->pcs = (uintptr_t *)(buffer->path.frames + depth);
-    return true;
-}
-
-static struct buffer *take_buffer(void)
-{
-    /* Each thread begins elsewhere, so that it usually finds its own again, warm. */
-    unsigned first = (unsigned)((uintptr_t)&ht_thread >> 12);
-    for (unsigned i = 0; i < BUFFERS; i++) {
-        struct buffer *buffer = &buffers[(first + i) % BUFFERS];
-        if (__atomic_exchange_n(&buffer->taken, 1, __ATOMIC_ACQUIRE) != 0)
-            continue;
-        if (buffer->pcs != NULL || make_buffer(buffer))
-            return buffer;
-        __atomic_store_n(&buffer->taken, 0, __ATOMIC_RELEASE);
-    }
-    return NULL;
-}
-
-static void give_buffer(struct buffer *buffer)
-{
-    __atomic_store_n(&buffer->taken, 0, __ATOMIC_RELEASE);
-}
-
 /* ---- before memory ends ---- */
 
 /* From half of the tables' memory on, every further 32nd doubles the interval: tables then fill
@@ -219,35 +178,35 @@ static unsigned walk(const struct ht_frame *caller, uintptr_t *pcs)
 /* False when there is no buffer. */
 static bool plain_site(const struct ht_frame *caller, size_t size, ht_site *ret_site)
 {
-    struct buffer *buffer = take_buffer();
-    if (buffer == NULL)
+    struct ht_scratch *scratch = ht_scratch_take(depth_max);
+    if (scratch == NULL)
         return false;
-    struct ht_path *path = &buffer->path;
+    struct ht_path *path = &scratch->path;
     path->known = 0;
-    path->depth = walk(caller, buffer->pcs);
+    path->depth = walk(caller, scratch->pcs);
     uint64_t hash = 0;
     for (unsigned i = 0; i < path->depth; i++) {
-        uintptr_t after = buffer->pcs[path->depth - 1 - i] + 1;
+        uintptr_t after = scratch->pcs[path->depth - 1 - i] + 1;
         hash = ht_path_hash(hash, after);
         path->frames[i].after = after;
         path->frames[i].hash = hash;
     }
     *ret_site = site_of(path, size);
-    give_buffer(buffer);
+    ht_scratch_give(scratch);
     return true;
 }
 
 /* The verifying mode: a walk of the whole stack, which is compared with libgcc's, says the same. */
 static void check_memo(const struct ht_path *path, const struct ht_frame *caller)
 {
-    struct buffer *buffer = take_buffer();
-    if (buffer == NULL)
+    struct ht_scratch *scratch = ht_scratch_take(depth_max);
+    if (scratch == NULL)
         return;
-    unsigned depth = walk(caller, buffer->pcs);
+    unsigned depth = walk(caller, scratch->pcs);
     bool same = depth == path->depth;
     for (unsigned i = 0; same && i < depth; i++)
-        same = path->frames[i].after == buffer->pcs[depth - 1 - i] + 1;
-    give_buffer(buffer);
+        same = path->frames[i].after == scratch->pcs[depth - 1 - i] + 1;
+    ht_scratch_give(scratch);
     ht_unwind_check_memo(same);
 }
 
@@ -420,6 +379,5 @@ void ht_record_fork_child(void)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     ht_thread.random = 0;
     ht_thread.bytes_until_sample = 0;
-    for (unsigned i = 0; i < BUFFERS; i++)
-        __atomic_store_n(&buffers[i].taken, 0, __ATOMIC_RELAXED);
+    ht_scratch_fork_child();
 }
