@@ -131,8 +131,11 @@ bool ht_tally_is_right(struct ht_tally_reading *reading)
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     for (const struct ht_tally *tally = reading->newest; tally != NULL; tally = tally->older)
         versions += __atomic_load_n(&read_entry(tally, reading->site)->version, __ATOMIC_RELAXED);
-    if (HT_LIKELY(versions == reading->versions) || reading->tries >= TRIES_MAX)
+    const struct ht_tally *now = all(); /* a free that was read may be of what a new one has */
+    if (HT_LIKELY(versions == reading->versions && now == reading->newest) ||
+        reading->tries >= TRIES_MAX)
         return true;
+    reading->newest = now;
     wait_a_little(reading);
     return false;
 }
