@@ -167,6 +167,25 @@ TEST(record_free_in_a_handler_is_no_drop)
     CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 0);
 }
 
+/* No site of its own remembers the high half of its size. */
+TEST(record_huge_block_without_memory_is_given_back_whole)
+{
+    const size_t huge = ((size_t)5 << 32) + 4096;
+    ht_sampler_set_interval(1);
+    restart_thread();
+    hook_malloc(0x60000000, 8000, 0); /* so that the live table has room */
+    hook_free(0x60000000);
+    struct sums before = all();
+    ht_arena_fail_from(1);
+    for (uintptr_t i = 0; i < 20000; i++)
+        hook_malloc(0x60000000, huge, i * 4096);
+    hook_free(0x60000000);
+    ht_arena_fail_from(0);
+    struct sums after = all();
+    CHECK_EQ(after.alloc_bytes - before.alloc_bytes, 20000 * huge);
+    CHECK_EQ(after.inuse_bytes, before.inuse_bytes);
+}
+
 /* More than the tables have room for by now. */
 #define BLOCKS 400000
 
