@@ -167,6 +167,26 @@ TEST(record_free_in_a_handler_is_no_drop)
     CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 0);
 }
 
+TEST(record_fork_inside_leaves_the_child_inside)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    hook_malloc(0x80000, 1, 0);
+    uint64_t before = ht_record_counts().samples;
+    struct ht_record_pause pause = ht_record_pause(); /* a handler that forks interrupts us */
+    struct ht_record_pause around = ht_record_pause();
+    ht_record_fork_child(around);
+    hook_malloc(0x90000, 1, 0);
+    CHECK_EQ(ht_record_counts().samples, before);
+    ht_record_resume(pause);
+    around = ht_record_pause();
+    ht_record_fork_child(around);
+    hook_malloc(0x90000, 1, 0);
+    CHECK_EQ(ht_record_counts().samples, before + 1);
+    hook_free(0x80000);
+    hook_free(0x90000);
+}
+
 /* No site of its own remembers the high half of its size. */
 TEST(record_huge_block_without_memory_is_given_back_whole)
 {
