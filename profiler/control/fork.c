@@ -62,7 +62,7 @@ static void in_child(void)
     ht_tree_fork_child();
     ht_exact_fork_child();
     ht_learn_fork_child();
-    ht_record_fork_child();
+    ht_record_fork_child(pause_around);
     ht_loaded_fork_child();
     ht_dump_fork_child();
     ht_trigger_fork_child();

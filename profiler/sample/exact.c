@@ -50,6 +50,7 @@ struct ht_exact *ht_exact_take(unsigned depth_max)
         exact = make(depth_max);
     if (exact != NULL) {
         exact->owner = self;
+        exact->pid = ht_os_pid();
         exact->tid = ht_os_tid();
         ht_memo_clear(exact->memo);
     }
@@ -59,10 +60,11 @@ struct ht_exact *ht_exact_take(unsigned depth_max)
 
 void ht_exact_settle(void)
 {
+    int32_t pid = ht_os_pid();
     if (!ht_lock_take(&exact_lock))
         return;
     for (struct ht_exact *exact = newest; exact != NULL; exact = exact->older) {
-        if (exact->owner != 0 && !ht_os_is_thread(exact->tid))
+        if (exact->owner != 0 && exact->pid == pid && !ht_os_is_thread(exact->tid))
             exact->owner = 0;
     }
     ht_lock_release(&exact_lock);
@@ -84,10 +86,12 @@ void ht_exact_fork_child(void)
 {
     uintptr_t self = (uintptr_t)&ht_thread;
     for (struct ht_exact *exact = newest; exact != NULL; exact = exact->older) {
-        if (exact->owner == self)
+        if (exact->owner == self) {
+            exact->pid = ht_os_pid();
             exact->tid = ht_os_tid();
-        else
+        } else {
             exact->owner = 0;
+        }
     }
     ht_tally_fork_child();
     ht_lock_reset(&exact_lock);

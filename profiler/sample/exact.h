@@ -21,8 +21,8 @@ struct ht_exact_site {
 
 struct ht_exact {
     struct ht_exact *older;
-    uintptr_t owner; /* address of its ht_thread; 0: free */
-    int32_t tid;
+    uintptr_t owner;  /* address of its ht_thread; 0: free */
+    int32_t pid, tid; /* in which process that is which thread */
     struct ht_memo *memo;
     struct ht_tally tally;
     struct ht_exact_site sites[HT_EXACT_SITES];
@@ -46,7 +46,8 @@ static inline ht_site ht_exact_site(struct ht_exact *exact, ht_node leaf, size_t
     return known->site;
 }
 
-/* Frees those of threads that are no more. Context: dump. */
+/* Frees those of threads that are no more, as far as this process can tell: what a child of vfork
+ * took is its parent's as well, and a child of a bare fork does not see its own. Context: dump. */
 void ht_exact_settle(void);
 
 /* Around a fork, in rank order (control/fork.c). The child's only thread keeps its own. */

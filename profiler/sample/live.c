@@ -253,6 +253,14 @@ static bool insert_into_shadow(uintptr_t address, const struct ht_live_block *bl
            ht_shadow_insert(address, block->size, block->site);
 }
 
+/* Not of a huge block for whose stack there was no memory: the overflow's site has blocks of all
+ * sizes. */
+static bool has_size_in_site(const struct ht_live_block *block)
+{
+    uint64_t high = (uint64_t)block->size >> 32;
+    return HT_LIKELY(high == 0) || high == ht_stacks_size_high(block->site);
+}
+
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
 {
     address = bare(address);
@@ -266,7 +274,7 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
     if (HT_UNLIKELY(take_out(stripe, address, &missed))) {
         count_missed(&missed);
     }
-    if (make_room(stripe)) {
+    if (has_size_in_site(block) && make_room(stripe)) {
         stripe->slots[find(stripe, address)] = (struct entry){
             .key = (uint64_t)address << 8 | block->interval,
             .site = block->site,

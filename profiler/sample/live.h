@@ -22,8 +22,9 @@ struct ht_live_block {
 };
 
 /* Remembers a sampled block. An older block at that address was freed behind our back; it is
- * counted as freed now. False when no memory is left, or a fork keeps the table: the caller counts
- * the drop. Context: sample, never in a signal handler that interrupted the profiler. */
+ * counted as freed now. False when no memory is left, for the table or for the site of a block of
+ * 4 GiB and more, or a fork keeps the table: the caller counts the drop. Context: sample, never in
+ * a signal handler that interrupted the profiler. */
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block);
 
 enum ht_live_result {

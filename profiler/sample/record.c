@@ -373,8 +373,12 @@ void ht_record_unload_end(void)
     ht_learn_unload_end();
 }
 
-void ht_record_fork_child(void)
+void ht_record_fork_child(struct ht_record_pause pause)
 {
+    if (HT_UNLIKELY(pause.busy != 0)) {
+        ht_record_resume(pause);
+        return;
+    }
     ht_thread.busy = 0; /* first, as in ht_record_resume() */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     ht_thread.random = 0;

@@ -40,11 +40,11 @@ bool ht_tally_give(struct ht_tally *tally, ht_site site)
     __atomic_thread_fence(__ATOMIC_RELEASE);
     struct ht_counts counts = counts_of(entry);
     ht_stacks_count(entry->site, &counts);
-    __atomic_store_n(&entry->site, site, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->allocs, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->frees, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->alloc_bytes, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->free_bytes, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&entry->site, site, __ATOMIC_RELEASE); /* last: it is empty then */
     __atomic_store_n(&entry->version, version + 2, __ATOMIC_RELEASE);
     ht_lock_release(&tally->lock);
     return true;
@@ -63,6 +63,11 @@ uint64_t ht_tally_samples(void)
     for (const struct ht_tally *tally = all(); tally != NULL; tally = tally->older)
         samples += __atomic_load_n(&tally->samples, __ATOMIC_RELAXED);
     return samples;
+}
+
+static bool is_of(const struct ht_tally_entry *entry, ht_site site)
+{
+    return __atomic_load_n(&entry->site, __ATOMIC_ACQUIRE) == site;
 }
 
 static const struct ht_tally_entry *read_entry(const struct ht_tally *tally, ht_site site)
@@ -85,12 +90,13 @@ static void wait_a_little(struct ht_tally_reading *reading)
     reading->tries++;
 }
 
-/* An even version of the entry, if one is to be had. */
+/* An even version of the entry, if one is to be had. While it is given from one site to another,
+ * the first one alone has to wait: to the second it is empty, and to all others nothing. */
 static uint32_t settled_version(struct ht_tally_reading *reading,
                                 const struct ht_tally_entry *entry)
 {
     uint32_t version = __atomic_load_n(&entry->version, __ATOMIC_ACQUIRE);
-    while (version % 2 != 0 && reading->tries < TRIES_MAX) {
+    while (version % 2 != 0 && is_of(entry, reading->site) && reading->tries < TRIES_MAX) {
         wait_a_little(reading);
         version = __atomic_load_n(&entry->version, __ATOMIC_ACQUIRE);
     }
@@ -103,7 +109,7 @@ void ht_tally_add_frees(struct ht_tally_reading *reading, struct ht_counts *coun
     for (const struct ht_tally *tally = reading->newest; tally != NULL; tally = tally->older) {
         const struct ht_tally_entry *entry = read_entry(tally, reading->site);
         reading->versions += settled_version(reading, entry);
-        if (__atomic_load_n(&entry->site, __ATOMIC_RELAXED) != reading->site)
+        if (!is_of(entry, reading->site))
             continue;
         counts->free_objects += (uint64_t)__atomic_load_n(&entry->frees, __ATOMIC_ACQUIRE)
                                 << HT_OBJECTS_SHIFT;
@@ -116,7 +122,7 @@ void ht_tally_add_allocs(const struct ht_tally_reading *reading, struct ht_count
 {
     for (const struct ht_tally *tally = reading->newest; tally != NULL; tally = tally->older) {
         const struct ht_tally_entry *entry = read_entry(tally, reading->site);
-        if (__atomic_load_n(&entry->site, __ATOMIC_RELAXED) != reading->site)
+        if (!is_of(entry, reading->site))
             continue;
         counts->alloc_objects += (uint64_t)__atomic_load_n(&entry->allocs, __ATOMIC_ACQUIRE)
                                  << HT_OBJECTS_SHIFT;
@@ -131,8 +137,11 @@ bool ht_tally_is_right(struct ht_tally_reading *reading)
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     for (const struct ht_tally *tally = reading->newest; tally != NULL; tally = tally->older)
         versions += __atomic_load_n(&read_entry(tally, reading->site)->version, __ATOMIC_RELAXED);
-    if (HT_LIKELY(versions == reading->versions) || reading->tries >= TRIES_MAX)
+    const struct ht_tally *now = all(); /* a free that was read may be of what a new one has */
+    if (HT_LIKELY(versions == reading->versions && now == reading->newest) ||
+        reading->tries >= TRIES_MAX)
         return true;
+    reading->newest = now;
     wait_a_little(reading);
     return false;
 }

@@ -73,8 +73,9 @@ static inline void ht_tally_free(struct ht_tally *tally, ht_site site, size_t si
 uint64_t ht_tally_samples(void);
 
 /* To read one site's: begin, add frees, then what the site itself has, then allocations, then ask
- * whether nothing was given meanwhile; otherwise all again. It may wait for a moment, but not for
- * ever: if a thread stands still amid giving, what it gives may be wrong in this reading. */
+ * whether nothing was given meanwhile, and no tally is new; otherwise all again. It may wait for a
+ * moment, but not for ever: if a thread stands still amid giving, what it gives may be wrong in
+ * this reading. */
 struct ht_tally_reading {
     ht_site site;
     unsigned tries;

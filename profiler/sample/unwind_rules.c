@@ -89,16 +89,17 @@ void ht_rules_add(uintptr_t pc, struct ht_rule rule)
         put(current, pc, rule);
 }
 
+/* The new generation begins when the last rule of the old one is gone. */
 void ht_rules_clear(void)
 {
-    begin_generation();
-    if (current == NULL || current->used == 0)
-        return;
-    if (!ht_os_discard(current->entries, current->capacity * sizeof(*current->entries))) {
-        for (uint64_t i = 0; i < current->capacity; i++)
-            __atomic_store_n(&current->entries[i].pc, 0, __ATOMIC_RELAXED);
+    if (current != NULL && current->used != 0) {
+        if (!ht_os_discard(current->entries, current->capacity * sizeof(*current->entries))) {
+            for (uint64_t i = 0; i < current->capacity; i++)
+                __atomic_store_n(&current->entries[i].pc, 0, __ATOMIC_RELAXED);
+        }
+        current->used = 0;
     }
-    current->used = 0;
+    begin_generation();
 }
 
 void ht_rules_hide(void)

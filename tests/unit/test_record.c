@@ -167,6 +167,45 @@ TEST(record_free_in_a_handler_is_no_drop)
     CHECK_EQ(after.inuse_bytes - before.inuse_bytes, 0);
 }
 
+TEST(record_fork_inside_leaves_the_child_inside)
+{
+    ht_sampler_set_interval(1);
+    restart_thread();
+    hook_malloc(0x80000, 1, 0);
+    uint64_t before = ht_record_counts().samples;
+    struct ht_record_pause pause = ht_record_pause(); /* a handler that forks interrupts us */
+    struct ht_record_pause around = ht_record_pause();
+    ht_record_fork_child(around);
+    hook_malloc(0x90000, 1, 0);
+    CHECK_EQ(ht_record_counts().samples, before);
+    ht_record_resume(pause);
+    around = ht_record_pause();
+    ht_record_fork_child(around);
+    hook_malloc(0x90000, 1, 0);
+    CHECK_EQ(ht_record_counts().samples, before + 1);
+    hook_free(0x80000);
+    hook_free(0x90000);
+}
+
+/* No site of its own remembers the high half of its size. */
+TEST(record_huge_block_without_memory_is_given_back_whole)
+{
+    const size_t huge = ((size_t)5 << 32) + 4096;
+    ht_sampler_set_interval(1);
+    restart_thread();
+    hook_malloc(0x60000000, 8000, 0); /* so that the live table has room */
+    hook_free(0x60000000);
+    struct sums before = all();
+    ht_arena_fail_from(1);
+    for (uintptr_t i = 0; i < 20000; i++)
+        hook_malloc(0x60000000, huge, i * 4096);
+    hook_free(0x60000000);
+    ht_arena_fail_from(0);
+    struct sums after = all();
+    CHECK_EQ(after.alloc_bytes - before.alloc_bytes, 20000 * huge);
+    CHECK_EQ(after.inuse_bytes, before.inuse_bytes);
+}
+
 /* More than the tables have room for by now. */
 #define BLOCKS 400000
 

@@ -62,6 +62,48 @@ TEST(tally_counts_are_read_and_given)
     CHECK_EQ(ht_tally_samples(), 2 + 3 * SITES + 1);
 }
 
+/* What it allocated and another one freed is read with both, or not at all. */
+TEST(tally_that_comes_while_a_site_is_read)
+{
+    static struct ht_tally first, second;
+    ht_tally_publish(&first);
+    struct ht_tally_reading reading = ht_tally_begin(sites[7]);
+    struct ht_counts counts = {0}, again = {0};
+    ht_tally_publish(&second);
+    ht_tally_alloc(&second, sites[7], 5);
+    ht_tally_free(&first, sites[7], 5);
+    ht_tally_add_frees(&reading, &counts);
+    ht_tally_add_allocs(&reading, &counts);
+    CHECK(counts.free_objects > counts.alloc_objects);
+    CHECK(!ht_tally_is_right(&reading));
+    ht_tally_add_frees(&reading, &again);
+    ht_tally_add_allocs(&reading, &again);
+    CHECK(ht_tally_is_right(&reading));
+    CHECK_EQ(again.free_objects, again.alloc_objects);
+}
+
+/* A thread that stands still amid giving is waited for where what it gives is read; the other sites
+ * of that entry, of which there may be hundreds, do not wait. */
+TEST(tally_that_is_being_given_stops_no_other_site)
+{
+    static struct ht_tally tally;
+    ht_tally_publish(&tally);
+    ht_tally_alloc(&tally, sites[3], 5);
+    struct ht_tally_entry *entry = &tally.entries[sites[3] % HT_TALLY_ENTRIES];
+    entry->version++;
+    ht_site other = sites[3] + HT_TALLY_ENTRIES;
+    struct ht_tally_reading reading = ht_tally_begin(other), waiting = ht_tally_begin(sites[3]);
+    struct ht_counts counts = {0};
+    ht_tally_add_frees(&reading, &counts);
+    ht_tally_add_allocs(&reading, &counts);
+    CHECK(ht_tally_is_right(&reading));
+    CHECK_EQ(reading.tries, 0);
+    ht_tally_add_frees(&waiting, &counts);
+    CHECK(waiting.tries > 0);
+    entry->version++;
+    CHECK(!ht_tally_is_right(&reading)); /* it may have been given to that one */
+}
+
 static uint32_t done;
 
 /* Each thread frees what it allocated, at sites that drive each other out. */

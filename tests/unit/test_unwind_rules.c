@@ -80,3 +80,38 @@ TEST(rules_are_forgotten_in_locked_memory_too)
     if (locked)
         munlockall();
 }
+
+#define PC 0x123450u
+
+static uint32_t done;
+
+/* The rule's number is the generation that it was added in. */
+static void *add_and_clear(void *unused)
+{
+    (void)unused;
+    for (unsigned i = 0; i < 20000; i++) {
+        ht_rules_add(PC, (struct ht_rule){.kind = HT_RULE_SP,
+                                          .cfa_offset = (int64_t)(ht_rules_generation % 10000000)});
+        ht_rules_clear();
+    }
+    __atomic_store_n(&done, 1, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* Or what was walked by it would be believed in the generation that it does not belong to. */
+TEST(rules_of_a_generation_are_gone_before_the_next_begins)
+{
+    pthread_t thread;
+    unsigned found = 0;
+    CHECK_EQ(pthread_create(&thread, NULL, add_and_clear, NULL), 0);
+    while (__atomic_load_n(&done, __ATOMIC_ACQUIRE) == 0) {
+        uint64_t generation = __atomic_load_n(&ht_rules_generation, __ATOMIC_ACQUIRE);
+        struct ht_rule rule = ht_rules_find(ht_rules_current(), PC);
+        if (rule.kind == HT_RULE_UNKNOWN)
+            continue;
+        found++;
+        CHECK((uint64_t)rule.cfa_offset >= generation % 10000000);
+    }
+    pthread_join(thread, NULL);
+    CHECK(found > 0);
+}
