@@ -42,9 +42,10 @@ int heaptap_set_interval(uint64_t bytes);
 
 /* Writes a profile: gzipped pprof. `path` is replaced if it exists, but never left half written;
  * NULL stands for the next name of HEAPTAP_OUTPUT, which never replaces a file. Takes milliseconds;
- * other threads go on. -ENOENT, -EACCES, -ENOSPC ... of the file; -EEXIST when `path` is
- * a directory, a pipe or a device; -ENAMETOOLONG; -ENOMEM; -EDEADLK when called while this thread
- * is writing one; -EBUSY when another has not come to its end within 10 seconds; -EPERM when a seccomp filter of the program would end it for that. */
+ * other threads go on. -ENOENT, -EACCES, -ENOSPC ... of the file; -EEXIST when `path` is a
+ * directory, a pipe or a device; -ENAMETOOLONG; -ENOMEM; -EDEADLK when called while this thread is
+ * writing one; -EBUSY when another has not come to its end within 10 seconds; -EPERM when a seccomp
+ * filter of the program would end it for that. */
 int heaptap_snapshot(const char *path);
 
 /* The same, to a descriptor of yours (file, pipe or socket, blocking). It stays open. -EBADF. */

@@ -24,8 +24,8 @@ void ht_trigger_attend(void);
 void ht_trigger_ask(void);
 
 /* Ends the collector, after the profile it is writing, so that the program has only its own
- * threads. False when there is none, or it cannot be told. Then ht_trigger_come_back() lets the next allocation make
- * another. Context: hooks of unshare and setns. */
+ * threads. False when there is none, or it cannot be told. Then ht_trigger_come_back() lets the
+ * next allocation make another. Context: hooks of unshare and setns. */
 bool ht_trigger_step_aside(void);
 void ht_trigger_come_back(void);
 

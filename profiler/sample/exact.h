@@ -1,9 +1,10 @@
 /* exact.h: what a thread keeps when every allocation is recorded (an interval of 1): its last walk
  * (memo.h) and its counters (tally.h).
  *
- * About 20 KiB at a depth of 128, of which a thread that does little touches 8; made at the thread's first such allocation. A thread that ends
- * leaves it as it is, what it counted included: a new thread at the same address takes it over, and
- * so does any other once a dump has seen that the first is no more. */
+ * About 20 KiB at a depth of 128, of which a thread that does little touches 8; made at the
+ * thread's first such allocation. A thread that ends leaves it as it is, what it counted included:
+ * a new thread at the same address takes it over, and so does any other once a dump has seen that
+ * the first is no more. */
 #ifndef HT_SAMPLE_EXACT_H
 #define HT_SAMPLE_EXACT_H
 

@@ -5,8 +5,8 @@
  * no memory but one TLS word and one byte of the page shadow. State starts so that first use takes
  * the slow path: there is no "initialised?" test.
  *
- * Two functions are in assembler on x86-64 and in plain C elsewhere. For AArch64, where heaptap does
- * not run yet, clang makes 10 and 8 of them, gcc 11 and 9 (check_hot_path.py). */
+ * Two functions are in assembler on x86-64 and in plain C elsewhere. For AArch64, where heaptap
+ * does not run yet, clang makes 10 and 8 of them, gcc 11 and 9 (check_hot_path.py). */
 #ifndef HT_SAMPLE_HOT_H
 #define HT_SAMPLE_HOT_H
 
@@ -16,7 +16,7 @@
 struct ht_thread {
     uint64_t bytes_until_sample; /* distance to the next sampled byte */
     uint64_t random;             /* xorshift state; 0: this thread has not sampled yet */
-    uintptr_t stack_low; /* readable pages of the thread's own stack, [low, high); see unwind.c */
+    uintptr_t stack_low; /* readable pages of the thread's own stack, [low, high); see span.h */
     uintptr_t stack_high;
     uintptr_t last_block;   /* the latest block that this thread recorded; see hooks/operators.c */
     uint32_t borrows;       /* allocations that took the slow path */

@@ -25,7 +25,8 @@ struct fresh {
  * it, below its stack pointer; there stands its `after`. So slot and word tell its sp and pc, and
  * are all that comparing reads. `needs_fp`: the walk from this frame on depends on its fp.
  * frames[-1] is no frame; its slot is above all others. What is used of short stacks lies together:
- * `fresh` ends where this begins, and the words are behind the frames. `words` are in the order of their frames. */
+ * `fresh` ends where this begins, and the words are behind the frames. `words` are in the order of
+ * their frames. */
 struct ht_memo {
     uint64_t generation; /* of the rules that the walk used */
     unsigned depth_max;
@@ -73,9 +74,9 @@ static inline bool is_at(const struct ht_path_frame *frame, struct ht_position a
            (!frame->needs_fp || frame->fp == at.fp);
 }
 
-/* Whether the walk from `frame` to the root is what it was; the last frame that may be met again, or
- * top: `frame` itself if it is. All addresses are on the thread's own stack, above the frame that
- * allocates. */
+/* Whether the walk from `frame` to the root is what it was; the last frame that may be met again,
+ * or top: `frame` itself if it is. All addresses are on the thread's own stack, above the frame
+ * that allocates. */
 static inline const struct ht_path_frame *compare(const struct ht_memo *memo,
                                                   const struct ht_path_frame *frame, uintptr_t low)
 {

@@ -66,7 +66,8 @@ void ht_record_ask_attention(void);
 
 /* In the child of a fork, with what the fork paused: the thread draws a new gap at its next
  * allocation, and the buffers of threads that are no more are free again. But if the fork was made
- * in a signal handler that interrupted the profiler, that goes on in the child, with what it has. */
+ * in a signal handler that interrupted the profiler, that goes on in the child, with what it
+ * has. */
 void ht_record_fork_child(struct ht_record_pause pause);
 
 enum ht_drop {

@@ -54,7 +54,8 @@ uint64_t ht_sampler_seed(void)
 {
     static uint64_t count;
     uint64_t seed = 0;
-    /* Off: perhaps because the program may make no such system call any more (control/sandbox.h). */
+    /* Off: perhaps because the program may make no such system call any more
+     * (control/sandbox.h). */
     if (ht_sampler_interval() == 0)
         seed = (__atomic_add_fetch(&count, 1, __ATOMIC_RELAXED) ^ (uintptr_t)&seed) *
                UINT64_C(0x9e3779b97f4a7c15);
@@ -139,8 +140,8 @@ static double one_minus_exp(double r)
     return r * (odd - r * even);
 }
 
-/* Small x: a series, where 1 - exp(-x) would lose digits. Otherwise exp(-x) = 2^-k exp(-r) with r in
- * [0, ln 2), the same series, and a subtraction that loses at most one bit. */
+/* Small x: a series, where 1 - exp(-x) would lose digits. Otherwise exp(-x) = 2^-k exp(-r) with r
+ * in [0, ln 2), the same series, and a subtraction that loses at most one bit. */
 double ht_sampler_hit_probability(double x)
 {
     if (x > 40) /* exp(-40) is less than half a unit in the last place of 1 */

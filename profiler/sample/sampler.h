@@ -22,7 +22,8 @@ typedef uint8_t ht_interval_id;
 
 /* The mean distance from now on, in bytes; 1 records every allocation exactly, 0 none. Threads
  * notice at their next sample, and within 16 MiB of allocation where sampling was off. -EINVAL
- * beyond HT_INTERVAL_MAX; -ENOSPC after 254 different values besides 1 in one process. Context: any. */
+ * beyond HT_INTERVAL_MAX; -ENOSPC after 254 different values besides 1 in one process. Context:
+ * any. */
 int ht_sampler_set_interval(uint64_t interval);
 uint64_t ht_sampler_interval(void);
 ht_interval_id ht_sampler_current(void);

@@ -1,6 +1,7 @@
 /* scratch.h: buffers for stacks, because the program's own stack may be small.
  *
- * 64 of them for all threads, made at first use; a thread usually finds its last one again, warm. */
+ * 64 of them for all threads, made at first use; a thread usually finds its last one again,
+ * warm. */
 #ifndef HT_SAMPLE_SCRATCH_H
 #define HT_SAMPLE_SCRATCH_H
 

@@ -9,8 +9,8 @@ struct ht_shadow_area *ht_shadow_areas[HT_SHADOW_AREAS];
 static struct ht_shadow_region *newest;
 static size_t bytes; /* of leaves and regions */
 
-/* Puts new memory where `place` is NULL. If another thread was faster, a leaf of ours is lost: 4 KiB,
- * at most once for each. */
+/* Puts new memory where `place` is NULL. If another thread was faster, a leaf of ours is lost: 4
+ * KiB, at most once for each. */
 static void *fill(void **place, size_t size, bool *ret_new)
 {
     void *found = __atomic_load_n(place, __ATOMIC_ACQUIRE);

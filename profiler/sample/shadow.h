@@ -16,9 +16,9 @@
 /* A block of this size and more would have a page of entries for itself. */
 #define HT_SHADOW_SIZE_MAX 4096u
 
-/* The address: 10 bits for the area of 128 GiB, 9 for the region of 256 MiB in it, 14 for the 16 KiB in it, 9 for the entry, 5 within
- * its 32 bytes. An entry is 0, or, from above: 32 bits of site, those 5 bits, and the size + 1 in
- * 16; atomic. */
+/* The address: 10 bits for the area of 128 GiB, 9 for the region of 256 MiB in it, 14 for the 16
+ * KiB in it, 9 for the entry, 5 within its 32 bytes. An entry is 0, or, from above: 32 bits of
+ * site, those 5 bits, and the size + 1 in 16; atomic. */
 #define HT_SHADOW_GRANULE 5
 #define HT_SHADOW_LEAF    14
 #define HT_SHADOW_REGION  28
@@ -73,22 +73,8 @@ static inline uint32_t ht_shadow_offset(uintptr_t address)
     return (uint32_t)(address & ((1 << HT_SHADOW_GRANULE) - 1)) << 16;
 }
 
-/* Two blocks may begin in the same 32 bytes, not with glibc, but where allocators have blocks of 8
- * and 16 bytes side by side. Then whoever comes second finds the entry taken. Larger blocks have no
- * such neighbours. */
-static inline bool ht_shadow_claim(uint64_t *entry, uint64_t value, size_t size)
-{
-    uint64_t none = 0;
-    if (size <= 24)
-        return __atomic_compare_exchange_n(entry, &none, value, false, __ATOMIC_RELAXED,
-                                           __ATOMIC_RELAXED);
-    if (HT_UNLIKELY(__atomic_load_n(entry, __ATOMIC_RELAXED) != 0))
-        return false;
-    __atomic_store_n(entry, value, __ATOMIC_RELAXED);
-    return true;
-}
-
-/* It is time to have it at hand: the block is known, and the walk of its stack takes long enough. */
+/* It is time to have it at hand: the block is known, and the walk of its stack takes long
+ * enough. */
 static inline void ht_shadow_expect(uintptr_t address)
 {
     const uint64_t *entry = ht_shadow_entry(address);
@@ -98,7 +84,7 @@ static inline void ht_shadow_expect(uintptr_t address)
 
 /* Remembers a block, before the program gets it. Its page's byte in hot.h says "look" from then on,
  * for ever. False when it is a large block, when no memory is left, or when its entry is taken: by
- * a neighbour, or by a block whose free was not seen. Context: sample, signal handlers too. */
+ * a neighbour, or by a block whose free was not seen. Context: sample. */
 static inline bool ht_shadow_insert(uintptr_t address, size_t size, ht_site site)
 {
     if (HT_UNLIKELY(size >= HT_SHADOW_SIZE_MAX))
@@ -107,7 +93,11 @@ static inline bool ht_shadow_insert(uintptr_t address, size_t size, ht_site site
     if (HT_UNLIKELY(entry == NULL) && (entry = ht_shadow_make_entry(address)) == NULL)
         return false;
     uint64_t value = (uint64_t)site << 32 | ht_shadow_offset(address) | (size + 1);
-    if (HT_UNLIKELY(!ht_shadow_claim(entry, value, size)))
+    /* Two blocks may begin in the same 32 bytes: not with glibc, but where allocators have blocks
+     * of 8 and 16 bytes. Whoever comes second finds the entry taken. */
+    uint64_t none = 0;
+    if (HT_UNLIKELY(!__atomic_compare_exchange_n(entry, &none, value, false, __ATOMIC_RELAXED,
+                                                 __ATOMIC_RELAXED)))
         return false;
     uint8_t *page = ht_hot_page((void *)address);
     if (HT_UNLIKELY(__atomic_load_n(page, __ATOMIC_RELAXED) != UINT8_MAX))

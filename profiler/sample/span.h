@@ -3,8 +3,8 @@
  * Nothing on the stack is trusted, least of all the frames' addresses: every read stays in pages
  * known to be readable. A span is the pages of one stack, [low, high), found by asking the kernel
  * about each page once (60 ns). For the thread's own stack the answer is kept in ht_thread; for a
- * coroutine's or a signal's stack it is asked again in each walk, since those may be unmapped at any
- * time. */
+ * coroutine's or a signal's stack it is asked again in each walk, since those may be unmapped at
+ * any time. */
 #ifndef HT_SAMPLE_SPAN_H
 #define HT_SAMPLE_SPAN_H
 

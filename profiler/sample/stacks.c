@@ -127,7 +127,8 @@ void ht_stacks_count_free(ht_site id, struct ht_weight weight)
         id, &(struct ht_counts){.free_objects = weight.objects, .free_bytes = weight.bytes});
 }
 
-/* While a thread gives what it has tallied to the site, neither is right: then all is read again. */
+/* While a thread gives what it has tallied to the site, neither is right: then all is read
+ * again. */
 static struct ht_counts counts_of(ht_site id)
 {
     const struct ht_counts *sums = &site_at(id)->counts;

@@ -1,9 +1,9 @@
 /* tally.h: what one thread has counted and not given to the sites yet.
  *
  * When every allocation is recorded, adding to shared counters is what costs most: two threads on
- * one stack, 343 ns a pair instead of 37. So at an interval of 1 each thread counts in 256 entries of
- * its own, with plain stores, and gives an entry to its site when another site needs the place. A
- * reader (stacks.c) adds both up; nothing is moved for it, so it disturbs nobody.
+ * one stack, 343 ns a pair instead of 37. So at an interval of 1 each thread counts in 256 entries
+ * of its own, with plain stores, and gives an entry to its site when another site needs the place.
+ * A reader (stacks.c) adds both up; nothing is moved for it, so it disturbs nobody.
  *
  * An entry that is being given has an odd version, and another one afterwards: a reader that saw it
  * before or amid begins again. A site has one entry in each tally, so it looks at no other. */

@@ -207,8 +207,8 @@ bool ht_tree_intern(struct ht_path *path)
     return true;
 }
 
-/* The index is filled again in place: who looks meanwhile may miss a node, and looks again under the
- * lock. */
+/* The index is filled again in place: who looks meanwhile may miss a node, and looks again under
+ * the lock. */
 void ht_tree_move(uintptr_t low, uintptr_t high, uintptr_t by)
 {
     bool changed = false;

@@ -1,12 +1,12 @@
 /* tree.h: the call tree: every distinct stack that was ever sampled, as a path from the root.
  *
- * A node is a place: a lookup address (frames.h) and the node of its caller. Stacks that begin alike
- * share their beginning: real programs have 3 to 6 nodes a stack, however deep it is. Nothing is ever
- * forgotten, and a node keeps its id. A node costs 16 bytes, and 5 to 11 in the index.
+ * A node is a place: a lookup address (frames.h) and the node of its caller. Stacks that begin
+ * alike share their beginning: real programs have 3 to 6 nodes a stack, however deep it is. Nothing
+ * is ever forgotten, and a node keeps its id. A node costs 16 bytes, and 5 to 11 in the index.
  *
  * Finding takes no lock; adding does (rank HT_RANK_TREE). The index finds a node by the hash of the
- * whole path to it, so that a stack is found by one look-up of its leaf; the pcs are then compared up
- * to the frames that the caller knows already. The hash alone is never believed. */
+ * whole path to it, so that a stack is found by one look-up of its leaf; the pcs are then compared
+ * up to the frames that the caller knows already. The hash alone is never believed. */
 #ifndef HT_SAMPLE_TREE_H
 #define HT_SAMPLE_TREE_H
 
@@ -46,7 +46,8 @@ static inline uint64_t ht_path_hash(uint64_t hash, uintptr_t after)
  * fork keeps the lock: `known` tells then how far it came. Context: sample. */
 bool ht_tree_intern(struct ht_path *path);
 
-/* Writes the stack that ends in this node, leaf first, and returns its depth, at most `depth_max`. */
+/* Writes the stack that ends in this node, leaf first, and returns its depth, at most
+ * `depth_max`. */
 unsigned ht_tree_stack(ht_node node, uintptr_t *pcs, unsigned depth_max);
 
 /* Nodes have the ids 1 to this. */

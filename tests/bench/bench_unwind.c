@@ -1,5 +1,5 @@
-/* bench_unwind.c: what a stack costs: time for each frame when its rule is known, time for a pc that
- * nobody has seen yet, memory and stack for each thread that samples.
+/* bench_unwind.c: what a stack costs: time for each frame when its rule is known, time for a pc
+ * that nobody has seen yet, memory and stack for each thread that samples.
  *
  *     bench_unwind [LIBRARY]
  *     bench_unwind walk LEVELS TIMES      nothing but walks, LEVELS frames deeper than main
@@ -7,8 +7,8 @@
  *
  * On a machine with other work the least of many is the figure to compare. The other forms are for
  * valgrind --tool=callgrind: the difference of two runs is what the walks take, in instructions
- * (tests/whole/check_hot_path.py does so); and for strace -c. New pcs are drawn from the code of the C library and of
- * LIBRARY, by default the largest of a few that are often installed. */
+ * (tests/whole/check_hot_path.py does so); and for strace -c. New pcs are drawn from the code of
+ * the C library and of LIBRARY, by default the largest of a few that are often installed. */
 #include "sample/unwind.h"
 
 #include <dlfcn.h>

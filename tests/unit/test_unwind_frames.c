@@ -1,5 +1,5 @@
-/* Stacks with a frame on them that needs more than a rule: code made at run time, and libunwind's own
- * steps from one stack to another. */
+/* Stacks with a frame on them that needs more than a rule: code made at run time, and libunwind's
+ * own steps from one stack to another. */
 #include "test.h"
 
 #include <signal.h>
@@ -169,8 +169,8 @@ TEST(frames_with_a_cfa_in_a_register)
     check_second_tier();
 }
 
-/* The handler's stack lies below what it interrupted, and, in a thread whose handlers run on memory of
- * the main thread's stack, above. */
+/* The handler's stack lies below what it interrupted, and, in a thread whose handlers run on memory
+ * of the main thread's stack, above. */
 static void *with_stack(void *memory)
 {
     stack_t stack = {.ss_sp = memory, .ss_size = 32768};

@@ -18,8 +18,8 @@ TEST(learn_starts)
 
 /* ---- one rule for each kind of frame ---- */
 
-/* Code that is never run: what its CFI says at at_NAME is what is learnt of it. .cfi_escape has what
- * compilers and people write as expressions. */
+/* Code that is never run: what its CFI says at at_NAME is what is learnt of it. .cfi_escape has
+ * what compilers and people write as expressions. */
 #define FRAME(name, cfi)                                                                           \
     ".p2align 4\n.type frame_" #name ", @function\nframe_" #name ":\n.cfi_startproc\nnop\n" cfi    \
     ".globl at_" #name "\n.hidden at_" #name "\nat_" #name ":\nnop\n.cfi_endproc\n"                \

@@ -174,8 +174,8 @@ static void call_realigned(void)
     sum += (uint64_t)realigned(5);
 }
 
-/* gcc's CFI says until the end that rbp is saved at [rbp], which is the caller's by then. Where that is
- * no pointer, the two last instructions cannot be followed. */
+/* gcc's CFI says until the end that rbp is saved at [rbp], which is the caller's by then. Where
+ * that is no pointer, the two last instructions cannot be followed. */
 TEST(steps_in_frames_that_realign_their_stack)
 {
     CHECK_EQ(step_through(call_realigned), 0);
@@ -298,8 +298,8 @@ static void jump(void)
         longjmp(back, 1);
 }
 
-/* While longjmp() loads the registers, its CFI says that the caller's stack pointer is in one of them,
- * which libunwind does not follow: a cut, no wrong stack. */
+/* While longjmp() loads the registers, its CFI says that the caller's stack pointer is in one of
+ * them, which libunwind does not follow: a cut, no wrong stack. */
 TEST(steps_in_longjmp)
 {
     CHECK_EQ(step_through(jump), 0);
@@ -329,7 +329,8 @@ static void switch_twice(void)
     swapcontext(&main_context, &coroutine);
 }
 
-/* The same holds of setcontext(), and a coroutine's root is an address with no call before it: cuts. */
+/* The same holds of setcontext(), and a coroutine's root is an address with no call before it:
+ * cuts. */
 TEST(steps_in_a_coroutine)
 {
     CHECK_EQ(step_through(switch_twice), 0);
