@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Stacks are right: each walk is compared with libgcc's _Unwind_Backtrace while the program runs
 (HEAPTAP_CHECK_UNWIND=1), and odd stacks give the frames they ought to."""
+import json
 import os
 import re
 import signal
@@ -37,6 +38,17 @@ def compared(t, profile):
     return int(match.group(1)), int(match.group(2))
 
 
+def check_memos(t, profile):
+    """At an interval of 1 a thread keeps its last walk and walks only what has changed. Each time that was compared
+    with a whole walk; a difference is a mismatch like any other."""
+    stacks, mismatches = compared(t, profile)
+    memos = int(re.search(r'(\d+) by memo', profile.comment('unwind check')).group(1))
+    name = os.path.basename(profile.mappings[0].filename)
+    t.note('%s: %d stacks, %d by memo, %d mismatches' % (name, stacks, memos, mismatches))
+    t.equal(mismatches, 0, 'mismatches in ' + name)
+    t.check(memos > stacks * 0.9, '%s: only %d of %d by memo' % (name, memos, stacks))
+
+
 def check_stacks(t, profiles, at_least):
     total = 0
     for profile in profiles:
@@ -54,7 +66,9 @@ def python(t):
                              check_unwind=1, timeout=120)
     plain = t.run([sys.executable, '-c', PYTHON])
     t.equal(result.text, plain.text, 'output')
-    check_stacks(t, t.profiles(1), 20000)
+    profiles = t.profiles(1)
+    check_stacks(t, profiles, 20000)
+    check_memos(t, profiles[0])
 
 
 @test
@@ -121,18 +135,53 @@ def git(t):
     plain = t.run(command, env, cwd=repository)
     result = t.run_preloaded(command, env, check_unwind=1, cwd=repository, timeout=120)
     t.check(result.out == plain.out and len(plain.out) > 100000, 'the output is another')
-    check_stacks(t, t.profiles(1), 10000)
+    profiles = t.profiles(1)
+    check_stacks(t, profiles, 10000)
+    check_memos(t, profiles[0])
 
 
 @test
 def redis(t):
     """redis-server under load, with its background threads."""
-    server = Redis(t, env=t.preload(interval=512, check_unwind=1))
+    server = Redis(t, env=t.preload(check_unwind=1))
     t.finish(server.benchmark(3000), 120)
     os.kill(server.pid, signal.SIGUSR1)
     t.wait_for_files(1)
     server.shutdown()
-    check_stacks(t, t.profiles(2), 5000)
+    profiles = t.profiles(2)
+    check_stacks(t, profiles, 5000)
+    check_memos(t, profiles[-1])
+
+
+SQL = """
+CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT);
+WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 12000)
+    INSERT INTO word SELECT n, hex(randomblob(8)) FROM number;
+CREATE INDEX by_name ON word (name);
+SELECT count(*) FROM word AS a JOIN word AS b ON a.name < b.name WHERE a.id < 20;
+"""
+
+
+@test
+def every_allocation(t):
+    """sqlite3, jq and g++ at interval 1, as python3, git and redis above."""
+    small = os.path.join(ROOT, 'tests', 'programs', 'small.cc')
+    with open(t.path('list.json'), 'w') as file:
+        json.dump([{'name': str(i), 'values': list(range(i % 20))} for i in range(1500)], file)
+    ran = 0
+    for argv, text in ((['sqlite3', ':memory:'], SQL),
+                       (['jq', 'map(select(.values | length > 3)) | group_by(.values)', t.path('list.json')], ''),
+                       (['g++', '-O1', '-fsyntax-only', small], '')):
+        path = find_program(argv[0])
+        if not path:
+            t.note('no ' + argv[0])
+            continue
+        ran += 1
+        t.new_output(argv[0])
+        t.run_preloaded([path] + argv[1:], check_unwind=1, follow=1, timeout=150, input=text.encode())
+        check_memos(t, max(t.profiles(), key=lambda profile: compared(t, profile)[0]))
+    if not ran:
+        raise Skip('none of the programs')
 
 
 @test
