@@ -22,11 +22,23 @@ static pid_t own_pid;
  * deferred. */
 static struct ht_record_pause pause_around;
 
+/* A signal handler that interrupted the profiler forks, perhaps to have a debugger look at a crash.
+ * The profiler may hold any lock in this thread: no lock is waited for, then. In the child nobody
+ * else is left, and what was interrupted goes on when the handler returns. What other threads were
+ * doing is left undone there. */
+static bool is_inside(struct ht_record_pause pause)
+{
+    return pause.busy != 0;
+}
+
 static void prepare(void)
 {
     ht_dump_fork_prepare();
     ht_loaded_fork_prepare();
     struct ht_record_pause pause = ht_record_pause();
+    pause_around = pause;
+    if (is_inside(pause))
+        return;
     ht_learn_fork_prepare();
     ht_exact_fork_prepare();
     ht_tree_fork_prepare();
@@ -34,19 +46,21 @@ static void prepare(void)
     ht_live_fork_prepare();
     ht_arena_fork_prepare();
     ht_lock_fork_begin();
-    pause_around = pause;
+    pause_around = pause; /* another thread may have forked since, inside */
 }
 
 static void in_parent(void)
 {
     struct ht_record_pause pause = pause_around;
-    ht_lock_fork_end();
-    ht_arena_fork_parent();
-    ht_live_fork_parent();
-    ht_stacks_fork_parent();
-    ht_tree_fork_parent();
-    ht_exact_fork_parent();
-    ht_learn_fork_parent();
+    if (!is_inside(pause)) {
+        ht_lock_fork_end();
+        ht_arena_fork_parent();
+        ht_live_fork_parent();
+        ht_stacks_fork_parent();
+        ht_tree_fork_parent();
+        ht_exact_fork_parent();
+        ht_learn_fork_parent();
+    }
     ht_record_resume(pause);
     ht_loaded_fork_parent();
     ht_dump_fork_parent();
@@ -57,7 +71,7 @@ static void in_child(void)
     own_pid = ht_os_pid();
     ht_lock_fork_end();
     ht_arena_fork_child();
-    ht_live_fork_child();
+    ht_live_fork_child(!is_inside(pause_around));
     ht_stacks_fork_child();
     ht_tree_fork_child();
     ht_exact_fork_child();

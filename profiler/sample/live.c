@@ -340,11 +340,13 @@ void ht_live_fork_parent(void)
     }
 }
 
-void ht_live_fork_child(void)
+void ht_live_fork_child(bool whole)
 {
     for (unsigned i = 0; i < STRIPES; i++) {
-        settle_pending(&stripes[i]);
-        stripes[i].deferred = 0; /* who was about to count one is no more */
+        if (whole) {
+            settle_pending(&stripes[i]);
+            stripes[i].deferred = 0; /* who was about to count one is no more */
+        }
         ht_lock_reset(&stripes[i].lock);
     }
 }

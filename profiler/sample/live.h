@@ -52,6 +52,7 @@ uint64_t ht_live_missed_frees(void);
 /* Around a fork, in rank order (control/fork.c). */
 void ht_live_fork_prepare(void);
 void ht_live_fork_parent(void);
-void ht_live_fork_child(void);
+/* `whole`: the table was locked, and what was deferred can be settled. */
+void ht_live_fork_child(bool whole);
 
 #endif

@@ -36,8 +36,8 @@ bool ht_tally_give(struct ht_tally *tally, ht_site site)
     if (!ht_lock_take(&tally->lock))
         return false;
     uint32_t version = entry->version;
-    __atomic_store_n(&entry->version, version + 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    __atomic_exchange_n(&entry->version, version + 1,
+                        __ATOMIC_ACQUIRE); /* before all that follows */
     struct ht_counts counts = counts_of(entry);
     ht_stacks_count(entry->site, &counts);
     __atomic_store_n(&entry->allocs, 0, __ATOMIC_RELAXED);
@@ -134,7 +134,6 @@ void ht_tally_add_allocs(const struct ht_tally_reading *reading, struct ht_count
 bool ht_tally_is_right(struct ht_tally_reading *reading)
 {
     uint64_t versions = 0;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     for (const struct ht_tally *tally = reading->newest; tally != NULL; tally = tally->older)
         versions += __atomic_load_n(&read_entry(tally, reading->site)->version, __ATOMIC_RELAXED);
     const struct ht_tally *now = all(); /* a free that was read may be of what a new one has */

@@ -1,7 +1,8 @@
-/* step.c: `step alloc|redraw` interrupts the allocation functions at each of their instructions:
+/* step.c: `step alloc|redraw|fork` interrupts the allocation functions at each of their instructions:
  * calls are executed step by step, and a signal handler does something at each step, then at each
  * seventh, beginning with each of the first seven. It allocates and frees, or makes the thread draw
- * a new gap (as the profiler's own handler does in the child of a fork). It does so where the C
+ * a new gap (as the profiler's own handler does in the child of a fork), or forks, each 23rd
+ * time, children that allocate in the handler and after it. It does so where the C
  * library's allocator is not at work, which could not be called again. */
 #include "truth.h"
 
@@ -9,6 +10,8 @@
 #include <link.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 
 extern int heaptap_set_interval(uint64_t bytes) __attribute__((weak));
@@ -83,6 +86,27 @@ static void find_set_interval(void)
     interval = setting != NULL ? strtoull(setting, NULL, 10) : 1;
 }
 
+/* The child goes on to the end of its episode, without steps, and exits. */
+static volatile bool is_child, is_over;
+static unsigned forks, children;
+
+static void fork_here(void)
+{
+    static unsigned count;
+    if (is_child || count++ % 23 != 0)
+        return;
+    pid_t child = fork();
+    if (child == 0) {
+        is_child = is_over = true;
+        alarm(20);
+        free(again(malloc(500)));
+        return;
+    }
+    int status = -1;
+    forks++;
+    children += waitpid(child, &status, 0) == child && status == 0;
+}
+
 static void (*act)(void);
 
 /* ---- steps ---- */
@@ -109,7 +133,6 @@ static int find_ours(struct dl_phdr_info *info, size_t size, void *data)
 }
 
 static volatile unsigned steps, period, phase; /* acts at steps phase, phase + period ... */
-static volatile bool is_over;
 
 static void on_step(int number, siginfo_t *info, void *context)
 {
@@ -143,16 +166,19 @@ NOINLINE static void episode(void)
         begin_steps();
     void *block = site_malloc(100);
     block = site_realloc(block, 120);  /* in place, most likely */
-    block = site_realloc(block, 3000); /* elsewhere */
+    block = site_realloc(block, 5000); /* elsewhere, and too large for shadow.h */
     free(block);
     free(site_calloc(50));
     free(site_aligned(70));
     is_over = true;
+    if (is_child)
+        syscall(SYS_exit_group, 0); /* no profile */
 }
 
 int main(int argc, char **argv)
 {
-    act = argc > 1 && strcmp(argv[1], "redraw") == 0 ? redraw : allocate;
+    const char *what = argc > 1 ? argv[1] : "alloc";
+    act = strcmp(what, "redraw") == 0 ? redraw : strcmp(what, "fork") == 0 ? fork_here : allocate;
     struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
     dl_iterate_phdr(find_ours, NULL);
     if (sigaction(SIGTRAP, &action, NULL) != 0)
@@ -176,6 +202,9 @@ int main(int argc, char **argv)
         }
     }
     free(handlers_block);
+    if (act == fork_here)
+        printf("%s: %s\n", forks > 0 || interval == 0 ? "forked" : "no forks",
+               children == forks ? "all well" : "lost");
     struct truth *all[] = {&in_malloc, &in_calloc, &in_realloc, &in_aligned};
     static const char *const names[] = {"site_malloc", "site_calloc", "site_realloc",
                                         "site_aligned"};

@@ -156,7 +156,7 @@ TEST(live_settles_what_was_deferred)
     CHECK_EQ(ht_live_count(), before + 1);
     ht_live_fork_prepare();
     CHECK_EQ(ht_live_remove(0x720000, true, &out), HT_LIVE_DEFERRED);
-    ht_live_fork_child();
+    ht_live_fork_child(true);
     CHECK_EQ(ht_live_count(), before);
 }
 

@@ -127,6 +127,16 @@ TEST(learn_where_stacks_end)
     CHECK_EQ(ht_learn_rule(UINTPTR_MAX).kind, HT_RULE_NO_CFI);
 }
 
+/* ThreadSanitizer calls handlers by itself. */
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#define THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define THREAD_SANITIZER 0
+#endif
+
+#if !THREAD_SANITIZER
 static uintptr_t after_handler;
 
 static void on_signal(int number)
@@ -142,6 +152,7 @@ TEST(learn_the_kernels_signal_frame)
     struct ht_rule rule = ht_learn_rule(after_handler - 1);
     CHECK_EQ(rule.kind, HT_RULE_SIGNAL);
 }
+#endif
 
 /* GNU ld's stub for a function that is bound at its first call: jmp *GOT, push $n, jmp to the first
  * stub. One expression describes all: rsp + 8, and 8 more from the 11th byte of each 16 on. */

