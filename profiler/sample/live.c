@@ -37,9 +37,10 @@ struct entry {
  * 32,768 in all: a fork of a large process takes a second, and a free of any block in a page with a
  * sampled one counts. They are apart from the stripes, which they would spread out. */
 struct stripe {
-    struct ht_lock lock; /* guards all below but `deferred`, which is atomic */
+    struct ht_lock lock; /* guards all below but `deferred`; what is_absent() reads is atomic */
     uint32_t capacity, used;
     uint32_t deferred; /* addresses in pending; for a moment one less than there are */
+    uint32_t version;  /* of the slots: who holds the lock changes it before giving it back */
     struct entry *slots;
 } __attribute__((aligned(64)));
 
@@ -61,6 +62,14 @@ static struct stripe *stripe_of(uintptr_t address)
 static uint32_t home_of(const struct stripe *stripe, uintptr_t address)
 {
     return (uint32_t)(hash_of(address) >> (32 - STRIPE_BITS)) & (stripe->capacity - 1);
+}
+
+/* Keys are atomic: is_absent() reads them without the lock. */
+static void put(struct entry *slot, const struct entry *entry)
+{
+    slot->site = entry->site;
+    slot->size_low = entry->size_low;
+    __atomic_store_n(&slot->key, entry->key, __ATOMIC_RELEASE);
 }
 
 static uintptr_t address_of(const struct entry *entry)
@@ -123,11 +132,11 @@ static void erase(struct stripe *stripe, uint32_t i)
     for (uint32_t j = (i + 1) & mask; stripe->slots[j].key != 0; j = (j + 1) & mask) {
         uint32_t home = home_of(stripe, address_of(&stripe->slots[j]));
         if (((j - home) & mask) >= ((j - i) & mask)) {
-            stripe->slots[i] = stripe->slots[j];
+            put(&stripe->slots[i], &stripe->slots[j]);
             i = j;
         }
     }
-    stripe->slots[i].key = 0;
+    __atomic_store_n(&stripe->slots[i].key, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&stripe->used, stripe->used - 1, __ATOMIC_RELAXED);
 }
 
@@ -167,6 +176,12 @@ static void settle_pending(struct stripe *stripe)
         settled++;
     }
     __atomic_fetch_sub(&stripe->deferred, settled, __ATOMIC_RELAXED);
+}
+
+static void release(struct stripe *stripe)
+{
+    __atomic_store_n(&stripe->version, stripe->version + 1, __ATOMIC_RELEASE);
+    ht_lock_release(&stripe->lock);
 }
 
 static bool take(struct stripe *stripe)
@@ -222,10 +237,11 @@ static bool make_room(struct stripe *stripe)
             grown.slots[find(&grown, address_of(&stripe->slots[i]))] = stripe->slots[i];
     }
     size_t old_size = stripe->capacity * sizeof(*stripe->slots);
+    struct entry *old = stripe->slots;
+    __atomic_store_n(&stripe->slots, grown.slots, __ATOMIC_RELAXED);
+    __atomic_store_n(&stripe->capacity, grown.capacity, __ATOMIC_RELAXED);
     if (old_size >= 4096)
-        ht_arena_unmap_table(stripe->slots, old_size);
-    stripe->slots = grown.slots;
-    stripe->capacity = grown.capacity;
+        ht_arena_retire_table(old, old_size); /* somebody may be looking into it */
     return true;
 }
 
@@ -275,17 +291,48 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
         count_missed(&missed);
     }
     if (has_size_in_site(block) && make_room(stripe)) {
-        stripe->slots[find(stripe, address)] = (struct entry){
+        struct entry entry = {
             .key = (uint64_t)address << 8 | block->interval,
             .site = block->site,
             .size_low = (uint32_t)block->size,
         };
+        put(&stripe->slots[find(stripe, address)], &entry);
         __atomic_store_n(&stripe->used, stripe->used + 1, __ATOMIC_RELAXED);
         page_count_up(address);
         inserted = true;
     }
-    ht_lock_release(&stripe->lock);
+    release(stripe);
     return inserted;
+}
+
+static bool is_unchanged(const struct stripe *stripe, uint32_t version)
+{
+    return __atomic_load_n(&stripe->lock.word, __ATOMIC_ACQUIRE) == 0 &&
+           __atomic_load_n(&stripe->version, __ATOMIC_ACQUIRE) == version;
+}
+
+/* Whether the address is surely not in the table; without the lock, because at small intervals most
+ * frees ask, and few blocks are there: at 4 KiB, two of three pages have one. Nobody else inserts or
+ * removes this address meanwhile, since its block is the caller's. A change of another entry may
+ * move this one: then it is not sure. */
+static bool is_absent(const struct stripe *stripe, uintptr_t address)
+{
+    if (__atomic_load_n(&stripe->used, __ATOMIC_RELAXED) == 0)
+        return true;
+    uint32_t version = __atomic_load_n(&stripe->version, __ATOMIC_ACQUIRE);
+    const struct stripe view = {.slots = __atomic_load_n(&stripe->slots, __ATOMIC_RELAXED),
+                                .capacity = __atomic_load_n(&stripe->capacity, __ATOMIC_RELAXED)};
+    if (!is_unchanged(stripe, version)) /* or the two are of two tables */
+        return false;
+    uint32_t i = home_of(&view, address);
+    for (uint32_t n = 0; n < view.capacity; n++, i = (i + 1) & (view.capacity - 1)) {
+        uint64_t key = __atomic_load_n(&view.slots[i].key, __ATOMIC_ACQUIRE);
+        if (key == 0)
+            return is_unchanged(stripe, version);
+        if (key >> 8 == address)
+            return false;
+    }
+    return false;
 }
 
 enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_live_block *ret_block)
@@ -297,10 +344,12 @@ enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_liv
         return HT_LIVE_REMOVED;
     }
     struct stripe *stripe = stripe_of(address);
+    if (HT_LIKELY(is_absent(stripe, address)))
+        return HT_LIVE_UNKNOWN;
     if (!(nested ? take_nested(stripe) : take(stripe)))
         return defer(stripe, address) ? HT_LIVE_DEFERRED : HT_LIVE_MISSED;
     bool found = take_out(stripe, address, ret_block);
-    ht_lock_release(&stripe->lock);
+    release(stripe);
     return found ? HT_LIVE_REMOVED : HT_LIVE_UNKNOWN;
 }
 
@@ -309,7 +358,7 @@ void ht_live_settle(void)
     for (unsigned i = 0; i < STRIPES; i++) {
         if (__atomic_load_n(&stripes[i].deferred, __ATOMIC_RELAXED) != 0 &&
             take_nested(&stripes[i]))
-            ht_lock_release(&stripes[i].lock);
+            release(&stripes[i]);
     }
 }
 
@@ -336,7 +385,7 @@ void ht_live_fork_parent(void)
 {
     for (unsigned i = STRIPES; i-- > 0;) {
         settle_pending(&stripes[i]);
-        ht_lock_release(&stripes[i].lock);
+        release(&stripes[i]);
     }
 }
 

@@ -303,6 +303,9 @@ static void record_exact(struct ht_exact *exact, const void *block, size_t size,
 void ht_record_block(const void *block, size_t size, ht_interval_id interval,
                      const struct ht_frame *caller)
 {
+    /* No block is so large; tcmalloc's pvalloc() wraps, and gives a small one. */
+    if (HT_UNLIKELY(size > PTRDIFF_MAX))
+        return;
     struct ht_record_pause pause = ht_record_pause();
     struct ht_exact *exact = interval == HT_INTERVAL_EXACT ? own_tables(&ht_thread) : NULL;
     if (exact != NULL)

@@ -37,6 +37,16 @@ TEST(exact_tables_of_a_thread_that_ended_are_taken_over)
     CHECK_EQ((intptr_t)take_in_a_thread(), (intptr_t)first);
 }
 
+/* ThreadSanitizer makes vfork() a fork(). */
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#define THREAD_SANITIZER __has_feature(thread_sanitizer)
+#else
+#define THREAD_SANITIZER 0
+#endif
+
+#if !THREAD_SANITIZER
 /* It has the thread-local storage of the thread that made it, and a number of its own. */
 static struct ht_exact *taken_in_child;
 
@@ -67,6 +77,7 @@ TEST(exact_tables_taken_by_a_vfork_child_are_its_parents)
     CHECK(taken_in_child != NULL);
     CHECK(lost == NULL);
 }
+#endif
 
 /* A child that no handler of fork told of itself keeps what its thread had. */
 TEST(exact_tables_stay_in_the_child_of_a_bare_fork)
