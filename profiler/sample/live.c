@@ -335,6 +335,14 @@ static bool is_absent(const struct stripe *stripe, uintptr_t address)
     return false;
 }
 
+bool ht_live_is_absent(uintptr_t address)
+{
+    address = bare(address);
+    const uint64_t *entry = ht_shadow_entry(address);
+    return (entry == NULL || __atomic_load_n(entry, __ATOMIC_RELAXED) == 0) &&
+           is_absent(stripe_of(address), address);
+}
+
 enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_live_block *ret_block)
 {
     address = bare(address);

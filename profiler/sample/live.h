@@ -42,6 +42,9 @@ enum ht_live_result {
  * hold the very lock. */
 enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_live_block *ret_block);
 
+/* Whether the block is surely not here: reads a few words and takes no lock. Context: any. */
+bool ht_live_is_absent(uintptr_t address);
+
 /* Removes what was deferred, where no lock is in the way. Context: any. */
 void ht_live_settle(void);
 

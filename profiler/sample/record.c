@@ -328,8 +328,10 @@ void ht_record_free(const void *block)
 {
     struct ht_live_block was;
     struct ht_shadow_block small;
-    struct ht_record_pause pause = ht_record_pause();
     struct ht_exact *exact = ht_thread.exact;
+    if (exact == NULL && HT_LIKELY(ht_live_is_absent((uintptr_t)block)))
+        return; /* a neighbour of one of ours */
+    struct ht_record_pause pause = ht_record_pause();
     if (exact != NULL && pause.busy == 0 && ht_shadow_remove((uintptr_t)block, &small))
         ht_tally_free(&exact->tally, small.site, small.size);
     else if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
