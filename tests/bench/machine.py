@@ -44,6 +44,6 @@ def load():
 def describe():
     """Two lines, as they stand above the tables and in the README."""
     cores = len(os.sched_getaffinity(0))
-    first = (f"{cpu_model()}, {cores} core{'s' * (cores != 1)}; {distribution()}, Linux {platform.release()}, "
+    first = (f"{cpu_model()}, {cores} core{'s' * (cores != 1)}; {distribution()}, Linux {platform.release().split('-')[0]}, "
              f"glibc {os.confstr('CS_GNU_LIBC_VERSION').split()[-1]}; load at the start {load()}")
     return [first] + [line for line in [versions()] if line]
