@@ -2,7 +2,7 @@
  *
  * A node is a place: a lookup address (frames.h) and the node of its caller. Stacks that begin
  * alike share their beginning: real programs have 3 to 6 nodes a stack, however deep it is. Nothing
- * is ever forgotten, and a node keeps its id. A node costs 16 bytes, and 5 to 11 in the index.
+ * is ever forgotten, and a node keeps its id. A node costs 16 bytes, and 6 to 13 in the index.
  *
  * Finding takes no lock; adding does (rank HT_RANK_TREE). The index finds a node by the hash of the
  * whole path to it, so that a stack is found by one look-up of its leaf; the pcs are then compared
