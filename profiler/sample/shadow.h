@@ -1,12 +1,12 @@
 /* shadow.h: the live blocks of an interval of 1, found without a search.
  *
  * Where every allocation is recorded, looking blocks up is much of the work: with most of them in
- * the table of live.c, a pair took 100 ns more in a heap that no cache holds. Here every 32 bytes of
- * the heap have an entry of 8 at a place of their own, as near to each other as the blocks are: no
- * hash, no lock, no probing, since between its allocation and its free a block is nobody's but the program's. The
- * price is memory, up to a quarter of what the heap has touched; so large blocks are not here, and
- * all of it is at most a quarter of the tables' memory. The others are in live.c's table, as in
- * sampling. */
+ * the table of live.c, a pair took 100 ns more in a heap that no cache holds. Here every 32 bytes
+ * of the heap have an entry of 8 at a place of their own, as near to each other as the blocks are:
+ * no hash, no lock, no probing, since between its allocation and its free a block is nobody's but
+ * the program's. The price is memory, up to a quarter of what the heap has touched; so large blocks
+ * are not here, and all of it is at most a quarter of the tables' memory. The others are in
+ * live.c's table, as in sampling. */
 #ifndef HT_SAMPLE_SHADOW_H
 #define HT_SAMPLE_SHADOW_H
 

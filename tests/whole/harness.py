@@ -13,6 +13,7 @@ import collections
 import fnmatch
 import glob
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -274,6 +275,11 @@ ALLOCATORS = {'jemalloc': 'libjemalloc.so.2', 'mimalloc': 'libmimalloc.so.2*',
 
 def allocator(name):
     return find_library(ALLOCATORS[name])
+
+
+def others_reach_the_library():
+    """Whether a program that runs as another user can load it: not from a build below root's home."""
+    return all(directory.stat().st_mode & 0o005 == 0o005 for directory in pathlib.Path(SO).resolve().parents)
 
 
 def find_program(name):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from harness import (COMMAND, Failed, check_exact, main, program, takes_signal, test, truth,
+from harness import (COMMAND, Failed, check_exact, main, others_reach_the_library, program, takes_signal, test, truth,
                      wait_until)
 
 # Nothing is mounted at / of a directory that a process calls its root.
@@ -533,6 +533,7 @@ def capabilities(t):
     setpriv = shutil.which('setpriv')
     if os.geteuid() != 0 or not setpriv:
         return t.note('not root, or no setpriv')
+    t.need(others_reach_the_library(), 'it becomes nobody, who may not enter the build directory')
     command = [setpriv, '--reuid', '65534', '--clear-groups', 'id', '-u']
     plain = t.run(command)
     t.new_output('preloaded')
