@@ -171,6 +171,18 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
             "nothing). heaptap run uses it.",
     },
     {
+        .name = "HEAPTAP_SEED",
+        .kind = HT_SETTING_NUMBER,
+        .offset = FIELD(seed),
+        .least = 0,
+        .most = UINT32_MAX,
+        .fallback = "0",
+        .allowed = "a number up to 4294967295, 0 for one of the kernel's",
+        .help = "seed of the random numbers, for tests",
+        .manual = "With the same seed, a program whose threads first allocate in the same order "
+                  "has the same allocations sampled in each run.",
+    },
+    {
         .name = "HEAPTAP_CHECK_UNWIND",
         .kind = HT_SETTING_BOOLEAN,
         .offset = FIELD(check_unwind),

@@ -23,6 +23,7 @@ struct ht_config {
     int signal;              /* writes a profile; 0: none does */
     unsigned depth;          /* frames kept of a stack */
     unsigned keep;           /* profiles that stay, the newest; 0: all */
+    unsigned seed;           /* of the random gaps; 0: the kernel's */
     bool at_exit, follow, verbose, check_unwind;
     char output[HT_CONFIG_TEXT_SIZE]; /* a pattern, checked but not expanded */
     char report[HT_CONFIG_TEXT_SIZE]; /* "": none */
@@ -53,7 +54,7 @@ struct ht_setting {
     const char *manual;   /* what the help adds in the manual; may be NULL */
 };
 
-#define HT_SETTING_COUNT 12
+#define HT_SETTING_COUNT 13
 extern const struct ht_setting ht_settings[HT_SETTING_COUNT];
 
 void ht_config_defaults(struct ht_config *config);

@@ -34,10 +34,18 @@ static pid_t writer; /* thread that holds dump_lock */
 static uint64_t number;
 static uint64_t written;
 static const struct ht_config *config;
+static uint64_t process; /* names this process in its profiles */
 static HT_THREAD_LOCAL bool private_descriptors;
+
+static void name_process(void)
+{
+    if (!ht_os_random(&process, sizeof(process)))
+        process = (uint64_t)ht_os_wall_nanos() << 20 ^ (uint64_t)ht_os_pid();
+}
 
 void ht_dump_start(const struct ht_config *new_config)
 {
+    name_process();
     config = new_config;
     ht_names_start(config->output);
     ht_keep_start(config->keep);
@@ -71,6 +79,7 @@ static int encode(struct dump *dump, int fd)
     ht_exact_settle();
     ht_live_settle();
     ht_snapshot_of_tables(&dump->snapshot);
+    dump->snapshot.process = process;
     ht_comments_add(&dump->snapshot);
     return ht_pprof_encode(&dump->snapshot, fd, &dump->telling.totals);
 }
@@ -304,6 +313,8 @@ void ht_dump_fork_child(void)
     ht_lock_reset(&shared_lock);
     ht_lock_reset(&dump_lock);
     ht_keep_fork_child();
+    process ^= (uint64_t)ht_os_steady_nanos() << 20 ^
+               (uint64_t)ht_os_pid(); /* no more system calls than must be */
     writer = 0;
     number = 0;
     written = 0;

@@ -39,6 +39,7 @@ static void prepare(void)
     pause_around = pause;
     if (is_inside(pause))
         return;
+    ht_sampler_fork_prepare();
     ht_learn_fork_prepare();
     ht_exact_fork_prepare();
     ht_tree_fork_prepare();
@@ -76,6 +77,7 @@ static void in_child(void)
     ht_tree_fork_child();
     ht_exact_fork_child();
     ht_learn_fork_child();
+    ht_sampler_fork_child();
     ht_record_fork_child(pause_around);
     ht_loaded_fork_child();
     ht_dump_fork_child();

@@ -53,6 +53,7 @@ static void settle(void)
     ht_message_start(config.verbose);
     ht_arena_set_limit(config.memory_bytes);
     ht_record_set_depth(config.depth);
+    ht_sampler_set_seed(config.seed);
     ht_sampler_set_interval(config.interval_bytes);
     ht_os_no_huge_pages(ht_page_shadow, sizeof(ht_page_shadow));
     __atomic_store_n(&settled, 2, __ATOMIC_RELEASE);

@@ -1,6 +1,7 @@
 #include "report/pprof.h"
 
 #include <errno.h>
+#include <float.h>
 #include <string.h>
 
 #include "profile.pb-c.h"
@@ -107,7 +108,21 @@ static void write_header(struct encoder *encoder)
     profile.n_comment = comment_count;
     profile.comment = comments;
     profile.default_sample_type = STRING_INUSE_SPACE;
+    profile.heaptap_version = 1;
+    profile.heaptap_process = snapshot->process;
     ht_messages_put_fields(messages, &profile.base);
+}
+
+/* None when all are exact. */
+static size_t variances_of(const struct ht_sample *sample, float ret_variances[SAMPLE_TYPES])
+{
+    bool exact = true;
+    for (int i = 0; i < SAMPLE_TYPES; i++) {
+        double variance = sample->variances[i];
+        ret_variances[i] = variance < (double)FLT_MAX ? (float)variance : FLT_MAX;
+        exact &= variance == 0;
+    }
+    return exact ? 0 : SAMPLE_TYPES;
 }
 
 static int write_sample(void *context, const struct ht_sample *sample)
@@ -140,12 +155,16 @@ static int write_sample(void *context, const struct ht_sample *sample)
     message.value = values;
     message.n_label = 1;
     message.label = label_list;
+    float variances[SAMPLE_TYPES];
+    message.n_heaptap_variance = variances_of(sample, variances);
+    message.heaptap_variance = variances;
     ht_messages_put(&encoder->messages, HT_FIELD_SAMPLE, &message.base);
 
     encoder->totals.alloc_objects += sample->alloc_objects;
     encoder->totals.alloc_bytes += sample->alloc_bytes;
     encoder->totals.inuse_objects += sample->inuse_objects;
     encoder->totals.inuse_bytes += sample->inuse_bytes;
+    encoder->totals.inuse_bytes_variance += sample->variances[3];
     encoder->totals.samples++;
     return ht_gzip_error(encoder->messages.gzip);
 }
