@@ -5,6 +5,7 @@
 #include "control/dump.h"
 #include "control/trigger.h"
 #include "report/loaded.h"
+#include "sample/budget.h"
 #include "sample/exact.h"
 #include "sample/live.h"
 #include "sample/record.h"
@@ -78,6 +79,7 @@ static void in_child(void)
     ht_exact_fork_child();
     ht_learn_fork_child();
     ht_sampler_fork_child();
+    ht_budget_fork_child();
     ht_record_fork_child(pause_around);
     ht_loaded_fork_child();
     ht_dump_fork_child();

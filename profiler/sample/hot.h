@@ -12,7 +12,7 @@
 
 #include "sys/compiler.h"
 
-/* What a thread keeps between samples; 72 bytes, all zero in a new thread. */
+/* What a thread keeps between samples; 88 bytes, all zero in a new thread. */
 struct ht_thread {
     uint64_t bytes_until_sample; /* distance to the next sampled byte */
     uint64_t random;             /* xorshift state; 0: this thread has not sampled yet */
@@ -20,12 +20,18 @@ struct ht_thread {
     uintptr_t stack_high;
     uintptr_t last_block;   /* the latest block that this thread recorded; see hooks/operators.c */
     uint32_t borrows;       /* allocations that took the slow path */
-    uint32_t gap_interval;  /* id of the interval the gap was drawn with (sampler.h); 0: off */
+    uint32_t gap_interval;  /* id of the interval the gap was drawn with (sampler.h); 0: off;
+                               HT_HOT_GAP_CUT besides */
     struct ht_exact *exact; /* at an interval of 1; see exact.h */
     uint32_t
         busy; /* inside the profiler: what a signal handler allocates meanwhile is not sampled */
     uint32_t exact_wait; /* samples until it asks for `exact` again, which it did not get */
+    uint32_t looks;      /* frees that took the slow path */
+    uint64_t apart;      /* ticks that were timed by themselves; see budget.h */
 };
+
+/* The gap is longer: no sample where it ends, but another look at the interval (record.c). */
+#define HT_HOT_GAP_CUT (UINT32_C(1) << 8)
 
 extern HT_HIDDEN HT_THREAD_LOCAL struct ht_thread ht_thread;
 

@@ -13,6 +13,7 @@
  * publishes the id as current. */
 static uint64_t intervals[256] = {[HT_INTERVAL_EXACT] = 1};
 static ht_interval_id current;
+static bool was_exact;
 
 uint64_t ht_sampler_interval_of(ht_interval_id id)
 {
@@ -29,7 +30,21 @@ uint64_t ht_sampler_interval(void)
     return ht_sampler_interval_of(ht_sampler_current());
 }
 
-int ht_sampler_set_interval(uint64_t interval)
+void ht_sampler_range(uint64_t *ret_shortest, uint64_t *ret_longest)
+{
+    *ret_shortest = *ret_longest = 0;
+    for (unsigned id = 1; id < HT_ARRAY_SIZE(intervals); id++) {
+        uint64_t interval = ht_sampler_interval_of((ht_interval_id)id);
+        if (interval == 0 ||
+            (id == HT_INTERVAL_EXACT && !__atomic_load_n(&was_exact, __ATOMIC_RELAXED)))
+            continue;
+        *ret_shortest = *ret_shortest == 0 ? interval : ht_min(*ret_shortest, interval);
+        *ret_longest = ht_max(*ret_longest, interval);
+    }
+}
+
+/* An id of this interval, or -errno. */
+static int id_of(uint64_t interval)
 {
     if (interval > HT_INTERVAL_MAX)
         return -EINVAL;
@@ -45,9 +60,26 @@ int ht_sampler_set_interval(uint64_t interval)
         }
         if (id == HT_ARRAY_SIZE(intervals))
             return -ENOSPC;
+        if (id == HT_INTERVAL_EXACT)
+            __atomic_store_n(&was_exact, true, __ATOMIC_RELAXED);
     }
+    return (int)id;
+}
+
+int ht_sampler_set_interval(uint64_t interval)
+{
+    int id = id_of(interval);
+    if (id < 0)
+        return id;
     __atomic_store_n(&current, (ht_interval_id)id, __ATOMIC_RELEASE);
     return 0;
+}
+
+bool ht_sampler_change(ht_interval_id from, uint64_t interval)
+{
+    int id = id_of(interval);
+    return id >= 0 && __atomic_compare_exchange_n(&current, &from, (ht_interval_id)id, false,
+                                                  __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
 static uint64_t seed_given; /* 0: none */

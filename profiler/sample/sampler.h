@@ -25,7 +25,11 @@ typedef uint8_t ht_interval_id;
  * beyond HT_INTERVAL_MAX; -ENOSPC after 254 different values besides 1 in one process. Context:
  * any. */
 int ht_sampler_set_interval(uint64_t interval);
+/* The same if `from` is still the current one; false otherwise, or without an id for it. */
+bool ht_sampler_change(ht_interval_id from, uint64_t interval);
 uint64_t ht_sampler_interval(void);
+/* The shortest and the longest that were in force, 0 (off) left out; 0 when there was none. */
+void ht_sampler_range(uint64_t *ret_shortest, uint64_t *ret_longest);
 ht_interval_id ht_sampler_current(void);
 uint64_t ht_sampler_interval_of(ht_interval_id id);
 

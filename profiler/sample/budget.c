@@ -1,0 +1,214 @@
+#include "sample/budget.h"
+
+#include "sample/sampler.h"
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+#define WINDOW_NANOS  INT64_C(10000000)
+#define WINDOW_FIRST  (UINT64_C(1) << 24)  /* ticks; 4 to 17 ms at 1 to 4 GHz */
+#define SHARE_DEFAULT 10000u               /* 1 % */
+#define AUTO_MAX      (UINT64_C(16) << 20) /* 6,000 samples a second at 100 GB/s */
+#define MILLION       1e6
+/* Longer ones were interrupted, which is not the profiler's time: about 10 us for a sample, and 80
+ * for a rule that is learnt. */
+#define TICKS_MAX       (UINT64_C(1) << 15)
+#define TICKS_APART_MAX (UINT64_C(1) << 18)
+/* A sampled interval below this records nearly all blocks, and costs more than an interval of 1. */
+#define SAMPLED_MIN  UINT64_C(256)
+#define EXACT_FACTOR 1024.0
+/* Of unspent budget, so much CPU time's is kept for later. */
+#define CREDIT_NANOS 1e9
+
+static uint32_t automatic;
+static unsigned share_ppm = SHARE_DEFAULT;
+static uint64_t cost_ticks;  /* estimated */
+static uint64_t start_bytes; /* recorded at an interval of 1, up to HT_BUDGET_START_BYTES */
+static uint64_t least = 1;   /* interval that memory allows */
+
+/* ---- ticks and time ---- */
+
+static struct {
+    uint64_t ticks;
+    int64_t nanos;
+} origin;
+
+/* 0 as long as it cannot be told. */
+static double ticks_per_nano(void)
+{
+    int64_t nanos = ht_os_steady_nanos() - origin.nanos;
+    uint64_t ticks = ht_arch_ticks() - origin.ticks;
+    return origin.nanos != 0 && nanos > 100000 ? (double)ticks / (double)nanos : 0;
+}
+
+int64_t ht_budget_nanos(void)
+{
+    double rate = ticks_per_nano();
+    return rate > 0 ? (int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate) : 0;
+}
+
+/* ---- the rule ---- */
+
+/* Guarded by `looking`, which nobody waits for. */
+static uint32_t looking;
+static uint64_t last_ticks; /* of the last look; atomic */
+static uint64_t window_ticks = WINDOW_FIRST;
+static struct {
+    int64_t cost, cpu; /* at the last look, ns */
+    double debt;       /* ns spent beyond the budget since the start; < 0: not spent yet */
+    bool started;
+} account;
+
+static uint64_t power_of_two_from(double x)
+{
+    uint64_t power = 1;
+    while ((double)power < x && power < AUTO_MAX)
+        power *= 2;
+    return power;
+}
+
+/* The interval after one at which `used` of the CPU time went into the slow paths, where `allowed`
+ * may. */
+static uint64_t longer(uint64_t interval, double used, double allowed)
+{
+    double factor = used / allowed;
+    if (interval == 1)
+        return power_of_two_from(ht_max(EXACT_FACTOR * factor, SAMPLED_MIN));
+    return power_of_two_from((double)interval * factor);
+}
+
+static uint64_t shorter(uint64_t interval, double used, double allowed)
+{
+    if (interval == 1)
+        return 1;
+    double wanted = (double)interval * used / allowed;
+    if (wanted < EXACT_FACTOR / 2) /* an interval of 1 would cost what 1024 does */
+        wanted = (double)interval <= EXACT_FACTOR * 4 ? 1 : EXACT_FACTOR;
+    uint64_t power = power_of_two_from(ht_max(wanted, (double)interval / 4));
+    return wanted == 1 ? 1 : ht_min(power, interval);
+}
+
+static uint64_t next_interval(uint64_t interval, double used, double budget)
+{
+    double allowed = account.debt > 0 ? budget / 2 : budget; /* what was too much is saved */
+    if (used > allowed)
+        return longer(interval, used, allowed);
+    if (used < allowed / 2 && account.debt <= 0)
+        return shorter(interval, used, allowed);
+    return interval;
+}
+
+static void look_at(int64_t cost, int64_t cpu)
+{
+    double used = (double)(cost - account.cost), time = (double)(cpu - account.cpu);
+    double budget = share_ppm / MILLION;
+    bool is_start = __atomic_load_n(&start_bytes, __ATOMIC_RELAXED) < HT_BUDGET_START_BYTES;
+    account.cost = cost;
+    account.cpu = cpu;
+    if (is_start || time <= 0)
+        return;
+    account.debt = ht_max(account.debt + used - budget * time, -budget * CREDIT_NANOS);
+    ht_interval_id now = ht_sampler_current();
+    uint64_t interval = ht_sampler_interval_of(now);
+    if (interval == 0)
+        return;
+    uint64_t next = ht_max(next_interval(interval, used / time, budget),
+                           __atomic_load_n(&least, __ATOMIC_RELAXED));
+    if (next != interval)
+        ht_sampler_change(now, next);
+}
+
+/* Less than the window of CPU time has gone by in a process that mostly sleeps: then a hundred
+ * times the window by the clock will do. */
+static void look(void)
+{
+    double rate = ticks_per_nano();
+    int64_t cpu = ht_os_cpu_nanos();
+    static int64_t last_nanos;
+    int64_t now = ht_os_steady_nanos();
+    if (rate <= 0 ||
+        (cpu - account.cpu < WINDOW_NANOS / 2 && now - last_nanos < 100 * WINDOW_NANOS))
+        return;
+    last_nanos = now;
+    window_ticks = (uint64_t)((double)WINDOW_NANOS * rate);
+    look_at((int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate), cpu);
+}
+
+void ht_budget_look(void)
+{
+    uint64_t ticks = ht_arch_ticks();
+    uint64_t last = __atomic_load_n(&last_ticks, __ATOMIC_RELAXED);
+    if (HT_LIKELY(ticks - last < __atomic_load_n(&window_ticks, __ATOMIC_RELAXED)) ||
+        __atomic_load_n(&automatic, __ATOMIC_RELAXED) == 0 || ht_sampler_current() == 0 ||
+        __atomic_exchange_n(&looking, 1, __ATOMIC_ACQUIRE) != 0)
+        return;
+    __atomic_store_n(&last_ticks, ticks, __ATOMIC_RELAXED);
+    look();
+    __atomic_store_n(&looking, 0, __ATOMIC_RELEASE);
+}
+
+/* ---- what is spent ---- */
+
+void ht_budget_add(uint64_t began, uint32_t weight)
+{
+    uint64_t took = ht_min(ht_budget_clock() - began, TICKS_MAX);
+    __atomic_fetch_add(&cost_ticks, took * weight, __ATOMIC_RELAXED);
+    ht_budget_look();
+}
+
+void ht_budget_add_apart(uint64_t began)
+{
+    uint64_t took = ht_arch_ticks() - began;
+    ht_thread.apart += took;
+    __atomic_fetch_add(&cost_ticks, ht_min(took, TICKS_APART_MAX), __ATOMIC_RELAXED);
+}
+
+void ht_budget_tell(uint64_t *untold_bytes)
+{
+    if (__atomic_load_n(&start_bytes, __ATOMIC_RELAXED) < HT_BUDGET_START_BYTES)
+        __atomic_fetch_add(&start_bytes, *untold_bytes, __ATOMIC_RELAXED);
+    *untold_bytes = 0;
+}
+
+/* ---- settings ---- */
+
+bool ht_budget_is_auto(void)
+{
+    return __atomic_load_n(&automatic, __ATOMIC_RELAXED) != 0;
+}
+
+void ht_budget_set_share(unsigned new_share_ppm)
+{
+    share_ppm = new_share_ppm;
+}
+
+int ht_budget_set_interval(uint64_t interval)
+{
+    if (origin.nanos == 0) {
+        origin.ticks = ht_arch_ticks();
+        origin.nanos = ht_os_steady_nanos();
+    }
+    bool is_auto = interval == HT_INTERVAL_AUTO;
+    uint64_t first = is_auto ? __atomic_load_n(&least, __ATOMIC_RELAXED) : interval;
+    int r = ht_sampler_set_interval(first);
+    if (r == 0)
+        __atomic_store_n(&automatic, is_auto, __ATOMIC_RELAXED);
+    return r;
+}
+
+bool ht_budget_raise(uint64_t from, uint64_t to)
+{
+    ht_interval_id now = ht_sampler_current();
+    if (ht_sampler_interval_of(now) != from || !ht_sampler_change(now, to))
+        return false;
+    __atomic_store_n(&least, to, __ATOMIC_RELAXED);
+    return true;
+}
+
+void ht_budget_fork_child(void)
+{
+    cost_ticks = 0;
+    account.cost = 0;
+    account.cpu = 0;
+    looking = 0;
+}
