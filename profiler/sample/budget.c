@@ -1,25 +1,19 @@
 #include "sample/budget.h"
 
+#include "sample/pace.h"
 #include "sample/sampler.h"
 #include "sys/os.h"
 
 #include "sys/poison.h"
 
 #define WINDOW_NANOS  INT64_C(10000000)
-#define WINDOW_FIRST  (UINT64_C(1) << 24)  /* ticks; 4 to 17 ms at 1 to 4 GHz */
-#define SHARE_DEFAULT 10000u               /* 1 % */
-#define AUTO_MAX      (UINT64_C(16) << 20) /* 6,000 samples a second at 100 GB/s */
+#define WINDOW_FIRST  (UINT64_C(1) << 24) /* ticks; 4 to 17 ms at 1 to 4 GHz */
+#define SHARE_DEFAULT 10000u              /* 1 % */
 #define MILLION       1e6
 /* Longer ones were interrupted, which is not the profiler's time: about 10 us for a sample, and 80
  * for a rule that is learnt. */
 #define TICKS_MAX       (UINT64_C(1) << 15)
 #define TICKS_APART_MAX (UINT64_C(1) << 18)
-/* A sampled interval below this records nearly all blocks, and costs more than an interval of 1. */
-#define SAMPLED_MIN  UINT64_C(256)
-#define EXACT_FACTOR 1024.0
-/* Of unspent budget, so much CPU time's is kept for later. */
-#define CREDIT_NANOS 1e9
-
 static uint32_t automatic;
 static unsigned share_ppm = SHARE_DEFAULT;
 static uint64_t cost_ticks;  /* estimated */
@@ -31,7 +25,19 @@ static uint64_t least = 1;   /* interval that memory allows */
 static struct {
     uint64_t ticks;
     int64_t nanos;
+    uint64_t reading; /* ticks that pass between two readings */
 } origin;
+
+static void start_clock(void)
+{
+    origin.reading = TICKS_MAX;
+    for (int i = 0; i < 16; i++) {
+        uint64_t before = ht_arch_ticks();
+        origin.reading = ht_min(origin.reading, ht_arch_ticks() - before);
+    }
+    origin.ticks = ht_arch_ticks();
+    origin.nanos = ht_os_steady_nanos();
+}
 
 /* 0 as long as it cannot be told. */
 static double ticks_per_nano(void)
@@ -47,7 +53,7 @@ int64_t ht_budget_nanos(void)
     return rate > 0 ? (int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate) : 0;
 }
 
-/* ---- the rule ---- */
+/* ---- a look ---- */
 
 /* Guarded by `looking`, which nobody waits for. */
 static uint32_t looking;
@@ -55,66 +61,22 @@ static uint64_t last_ticks; /* of the last look; atomic */
 static uint64_t window_ticks = WINDOW_FIRST;
 static struct {
     int64_t cost, cpu; /* at the last look, ns */
-    double debt;       /* ns spent beyond the budget since the start; < 0: not spent yet */
-    bool started;
+    struct ht_pace pace;
 } account;
-
-static uint64_t power_of_two_from(double x)
-{
-    uint64_t power = 1;
-    while ((double)power < x && power < AUTO_MAX)
-        power *= 2;
-    return power;
-}
-
-/* The interval after one at which `used` of the CPU time went into the slow paths, where `allowed`
- * may. */
-static uint64_t longer(uint64_t interval, double used, double allowed)
-{
-    double factor = used / allowed;
-    if (interval == 1)
-        return power_of_two_from(ht_max(EXACT_FACTOR * factor, SAMPLED_MIN));
-    return power_of_two_from((double)interval * factor);
-}
-
-static uint64_t shorter(uint64_t interval, double used, double allowed)
-{
-    if (interval == 1)
-        return 1;
-    double wanted = (double)interval * used / allowed;
-    if (wanted < EXACT_FACTOR / 2) /* an interval of 1 would cost what 1024 does */
-        wanted = (double)interval <= EXACT_FACTOR * 4 ? 1 : EXACT_FACTOR;
-    uint64_t power = power_of_two_from(ht_max(wanted, (double)interval / 4));
-    return wanted == 1 ? 1 : ht_min(power, interval);
-}
-
-static uint64_t next_interval(uint64_t interval, double used, double budget)
-{
-    double allowed = account.debt > 0 ? budget / 2 : budget; /* what was too much is saved */
-    if (used > allowed)
-        return longer(interval, used, allowed);
-    if (used < allowed / 2 && account.debt <= 0)
-        return shorter(interval, used, allowed);
-    return interval;
-}
 
 static void look_at(int64_t cost, int64_t cpu)
 {
     double used = (double)(cost - account.cost), time = (double)(cpu - account.cpu);
-    double budget = share_ppm / MILLION;
     bool is_start = __atomic_load_n(&start_bytes, __ATOMIC_RELAXED) < HT_BUDGET_START_BYTES;
     account.cost = cost;
     account.cpu = cpu;
     if (is_start || time <= 0)
         return;
-    account.debt = ht_max(account.debt + used - budget * time, -budget * CREDIT_NANOS);
     ht_interval_id now = ht_sampler_current();
     uint64_t interval = ht_sampler_interval_of(now);
-    if (interval == 0)
-        return;
-    uint64_t next = ht_max(next_interval(interval, used / time, budget),
-                           __atomic_load_n(&least, __ATOMIC_RELAXED));
-    if (next != interval)
+    uint64_t next = ht_pace_next(&account.pace, interval, used, time, share_ppm / MILLION);
+    next = ht_max(next, __atomic_load_n(&least, __ATOMIC_RELAXED));
+    if (interval != 0 && next != interval)
         ht_sampler_change(now, next);
 }
 
@@ -151,7 +113,8 @@ void ht_budget_look(void)
 
 void ht_budget_add(uint64_t began, uint32_t weight)
 {
-    uint64_t took = ht_min(ht_budget_clock() - began, TICKS_MAX);
+    uint64_t took = ht_budget_clock() - began;
+    took = ht_min(took - ht_min(took, origin.reading), TICKS_MAX);
     __atomic_fetch_add(&cost_ticks, took * weight, __ATOMIC_RELAXED);
     ht_budget_look();
 }
@@ -184,10 +147,8 @@ void ht_budget_set_share(unsigned new_share_ppm)
 
 int ht_budget_set_interval(uint64_t interval)
 {
-    if (origin.nanos == 0) {
-        origin.ticks = ht_arch_ticks();
-        origin.nanos = ht_os_steady_nanos();
-    }
+    if (origin.nanos == 0)
+        start_clock();
     bool is_auto = interval == HT_INTERVAL_AUTO;
     uint64_t first = is_auto ? __atomic_load_n(&least, __ATOMIC_RELAXED) : interval;
     int r = ht_sampler_set_interval(first);
@@ -210,5 +171,6 @@ void ht_budget_fork_child(void)
     cost_ticks = 0;
     account.cost = 0;
     account.cpu = 0;
+    account.pace.debt = 0;
     looking = 0;
 }

@@ -4,19 +4,11 @@
  * one in 64 of those that take little because every allocation is recorded. So the estimate costs
  * 1 ns a sample. The hooks' own 11 instructions are not in it, nor is what a profile takes.
  *
- * HEAPTAP_INTERVAL=auto. A process begins at an interval of 1, and everything is exact as long as
- * that is cheap: for the first HT_BUDGET_START_BYTES whatever it costs, and then as long as the
- * time in the slow paths stays below a share of the process's CPU time (HEAPTAP_BUDGET, 1 %). Every
- * 10 ms of CPU time the interval is set anew:
- *     f = time in the slow paths / CPU time since the last look,   b = the budget;
- *   f > b: the interval times f / b, up to a power of two. What a sample costs hardly depends on
- *          the interval, and how many there are is inverse to it.
- *   f < b / 2, and all time since the start is within the budget: a quarter of it, at most. So a
- *          program that is quiet for a moment and busy again does not go beyond the budget in the
- *          long run, however often it does so.
- *   An interval of 1 is left for 1024 f / b, and come back to from there, since recording a block
- *   takes a quarter of the time there, and blocks are some hundred bytes long.
- * Threads notice within HT_BUDGET_GAP_MAX of allocation (record.c).
+ * HEAPTAP_INTERVAL=auto. A process begins at an interval of 1, and everything is exact: the first
+ * HT_BUDGET_START_BYTES whatever that costs, and then as long as the time in the slow paths stays
+ * below a share of the process's CPU time (HEAPTAP_BUDGET, 1 %). Every 10 ms of CPU time the
+ * interval is set anew, by the rule of pace.h. Threads notice within HT_BUDGET_GAP_MAX of
+ * allocation (record.c).
  *
  * Estimates stay unbiased, whatever rule sets the interval and whatever it looks at: each block
  * has the weight of the interval that its gap was drawn with, before it was allocated (README.md). */
