@@ -10,6 +10,9 @@
 #define WINDOW_FIRST  (UINT64_C(1) << 24) /* ticks; 4 to 17 ms at 1 to 4 GHz */
 #define SHARE_DEFAULT 10000u              /* 1 % */
 #define MILLION       1e6
+/* A process that sleeps most of the time is taken for one that needs this part of a processor: 1 %
+ * of that is nothing, but 1 % of nearly nothing would have it sampled coarsely for no reason. */
+#define IDLE_PART 20
 /* Longer ones were interrupted, which is not the profiler's time: about 10 us for a sample, and 80
  * for a rule that is learnt. */
 #define TICKS_MAX       (UINT64_C(1) << 15)
@@ -60,40 +63,38 @@ static uint32_t looking;
 static uint64_t last_ticks; /* of the last look; atomic */
 static uint64_t window_ticks = WINDOW_FIRST;
 static struct {
-    int64_t cost, cpu; /* at the last look, ns */
+    int64_t cost, cpu, nanos; /* at the last look; of the steady clock */
     struct ht_pace pace;
 } account;
 
-static void look_at(int64_t cost, int64_t cpu)
+static void look_at(int64_t cost, int64_t cpu, int64_t nanos)
 {
     double used = (double)(cost - account.cost), time = (double)(cpu - account.cpu);
+    double idle = (double)(nanos - account.nanos) / IDLE_PART;
     bool is_start = __atomic_load_n(&start_bytes, __ATOMIC_RELAXED) < HT_BUDGET_START_BYTES;
     account.cost = cost;
     account.cpu = cpu;
-    if (is_start || time <= 0)
+    account.nanos = nanos;
+    if (is_start)
         return;
     ht_interval_id now = ht_sampler_current();
     uint64_t interval = ht_sampler_interval_of(now);
-    uint64_t next = ht_pace_next(&account.pace, interval, used, time, share_ppm / MILLION);
+    uint64_t next =
+        ht_pace_next(&account.pace, interval, used, time > idle ? time : idle, share_ppm / MILLION);
     next = ht_max(next, __atomic_load_n(&least, __ATOMIC_RELAXED));
     if (interval != 0 && next != interval)
         ht_sampler_change(now, next);
 }
 
-/* Less than the window of CPU time has gone by in a process that mostly sleeps: then a hundred
- * times the window by the clock will do. */
 static void look(void)
 {
     double rate = ticks_per_nano();
-    int64_t cpu = ht_os_cpu_nanos();
-    static int64_t last_nanos;
-    int64_t now = ht_os_steady_nanos();
-    if (rate <= 0 ||
-        (cpu - account.cpu < WINDOW_NANOS / 2 && now - last_nanos < 100 * WINDOW_NANOS))
+    int64_t cpu = ht_os_cpu_nanos(), nanos = ht_os_steady_nanos();
+    if (rate <= 0 || nanos <= account.nanos ||
+        (cpu - account.cpu < WINDOW_NANOS / 2 && nanos - account.nanos < IDLE_PART * WINDOW_NANOS))
         return;
-    last_nanos = now;
     window_ticks = (uint64_t)((double)WINDOW_NANOS * rate);
-    look_at((int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate), cpu);
+    look_at((int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate), cpu, nanos);
 }
 
 void ht_budget_look(void)

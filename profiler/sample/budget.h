@@ -6,7 +6,8 @@
  *
  * HEAPTAP_INTERVAL=auto. A process begins at an interval of 1, and everything is exact: the first
  * HT_BUDGET_START_BYTES whatever that costs, and then as long as the time in the slow paths stays
- * below a share of the process's CPU time (HEAPTAP_BUDGET, 1 %). Every 10 ms of CPU time the
+ * below a share of the process's CPU time (HEAPTAP_BUDGET, 1 %), or of a twentieth of the time by
+ * the clock, if that is more, as in a process that mostly sleeps. Every 10 ms of CPU time the
  * interval is set anew, by the rule of pace.h. Threads notice within HT_BUDGET_GAP_MAX of
  * allocation (record.c).
  *
