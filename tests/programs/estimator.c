@@ -9,13 +9,13 @@
  *
  * Beside the lines of truth.h it says of which blocks they are the sums:
  *
- *     blocks NAME SIZE INTERVAL COUNT HELD
+ *     blocks NAME SIZE INTERVAL COUNT HELD NUMBER
  *
  * COUNT blocks of SIZE bytes, of which HELD are in use at the end, were allocated at INTERVAL. With
  * `late` for `blocks` their thread had not noticed the interval when the first of them came: it
- * goes on with the gap that it has, from one such line of a site to the next, and every second
- * block is held. A child of fork says the same of itself; `pid PID` precedes the lines of each
- * process. */
+ * goes on with the gap that it has, from one such line to the one with the next NUMBER, and every
+ * second block is held. A child of fork says the same of itself; `pid PID` precedes the lines of
+ * each process. */
 #include "truth.h"
 
 #include <malloc.h>
@@ -34,6 +34,7 @@ typedef void *allocate(void *old, size_t size);
 struct group {
     size_t size;
     uint64_t interval, count, held;
+    unsigned number;
 };
 
 /* A block that is to be freed leads to the next, so the lists need no memory: 16 bytes are enough. */
@@ -53,7 +54,8 @@ struct site {
 };
 
 static struct site *sites, **last_site = &sites; /* in the order of their first blocks */
-static uint64_t interval;                        /* in force now */
+static unsigned all_groups;
+static uint64_t interval; /* in force now */
 static uint64_t samples = 24;
 
 #define SITE(name, expression)                                                                     \
@@ -89,7 +91,8 @@ SITE(moved, malloc(size))
 SITE(moved_to, realloc(old, size))
 SITE(freed_by_thread, malloc(size))
 SITE(in_thread, malloc(size))
-SITE(late, malloc(size))
+SITE(late_finer, malloc(size))
+SITE(late_coarser, malloc(size))
 SITE(finer, malloc(size))
 SITE(coarser, malloc(size))
 SITE(exact, malloc(size))
@@ -117,7 +120,7 @@ static struct group *group_of(struct site *site, size_t size)
         last_site = &site->next;
     }
     struct group *group = &site->group[site->groups++];
-    *group = (struct group){.size = size, .interval = interval};
+    *group = (struct group){.size = size, .interval = interval, .number = ++all_groups};
     return group;
 }
 
@@ -236,21 +239,16 @@ static void change_interval(uint64_t bytes)
 
 static sem_t its_turn, our_turn;
 
-static void wait_for(sem_t *turn)
+static void hand_over(sem_t *to, sem_t *back)
 {
-    while (sem_wait(turn) != 0)
+    if (to != NULL)
+        sem_post(to);
+    while (sem_wait(back) != 0)
         continue;
 }
 
-static void hand_over(sem_t *to, sem_t *back)
-{
-    sem_post(to);
-    wait_for(back);
-}
-
 /* A thread notices an interval at its next sample, and weighs that sample with the old one. */
-static const double late_intervals[] = {1.0 / 16, 2, 1.0 / 8, 1.0 / 2, 4, 1.0 / 4, 1};
-#define LATE_ROUNDS (sizeof(late_intervals) / sizeof(late_intervals[0]))
+#define LATE_ROUNDS 4u
 #define LATE_SIZE   1000u
 
 static uint64_t late_bytes;
@@ -260,11 +258,11 @@ static void *first_thread(void *argument)
     fill_half(&of_freed_by_thread, 120);
     hand_over(&our_turn, &its_turn);
     for (unsigned round = 0; round < LATE_ROUNDS; round++) {
-        fill(&of_late, LATE_SIZE, late_bytes / LATE_SIZE, 2);
-        if (round + 1 < LATE_ROUNDS)
-            hand_over(&our_turn, &its_turn);
+        fill(&of_late_finer, LATE_SIZE, late_bytes / LATE_SIZE, 2);
+        hand_over(&our_turn, &its_turn);
+        fill(&of_late_coarser, LATE_SIZE, late_bytes / LATE_SIZE, 2);
+        hand_over(&our_turn, &its_turn);
     }
-    sem_post(&our_turn);
     return argument;
 }
 
@@ -279,22 +277,26 @@ static void run_threads(void)
 {
     uint64_t first = interval;
     late_bytes = 2 * first;
-    of_late.what = "late";
+    of_late_finer.what = of_late_coarser.what = "late";
     pthread_t threads[2];
     if (sem_init(&its_turn, 0, 0) != 0 || sem_init(&our_turn, 0, 0) != 0 ||
         pthread_create(&threads[0], NULL, first_thread, NULL) != 0)
         die("no thread");
-    wait_for(&our_turn);
+    hand_over(NULL, &our_turn);
     if (pthread_create(&threads[1], NULL, second_thread, NULL) != 0)
         die("no second thread");
     pthread_join(threads[1], NULL);
     free_waiting(&of_in_thread);
     for (unsigned round = 0; round < LATE_ROUNDS; round++) {
-        change_interval((uint64_t)((double)first * late_intervals[round]));
+        change_interval(first / (16 + round)); /* no two lines of one interval */
+        hand_over(&its_turn, &our_turn);
+        change_interval(first + round);
         hand_over(&its_turn, &our_turn);
     }
+    sem_post(&its_turn);
     pthread_join(threads[0], NULL);
-    free_waiting(&of_late);
+    free_waiting(&of_late_finer);
+    free_waiting(&of_late_coarser);
     change_interval(first);
 }
 
@@ -349,9 +351,9 @@ static void say_all(void)
         struct truth truth = {0};
         for (unsigned i = 0; i < site->groups; i++) {
             const struct group *group = &site->group[i];
-            say("%s %s %zu %llu %llu %llu\n", site->what, site->name, group->size,
+            say("%s %s %zu %llu %llu %llu %u\n", site->what, site->name, group->size,
                 (unsigned long long)group->interval, (unsigned long long)group->count,
-                (unsigned long long)group->held);
+                (unsigned long long)group->held, group->number);
             truth.alloc_objects += group->count;
             truth.alloc_bytes += group->count * group->size;
             truth.inuse_objects += group->held;

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Sampled profiles are unbiased for every site, as noisy as theory says, and say how noisy they are.
 
-100 runs of estimator.c at 512 KiB, where they take longest, and 300 at 64 KiB and 4 KiB, each with another seed. Its sites have blocks of 16 bytes to
-4 MiB, two sizes on one stack, calloc, realloc and aligned blocks, blocks that are freed at once, later or by another
-thread, and intervals that change; it forks, and its child has a profile of its own. theory.py has the variances.
+100 runs of estimator.c at 512 KiB, where they take longest, and 300 at 64 KiB and 4 KiB, each with another seed. Its
+sites have blocks of 16 bytes to 4 MiB, two sizes on one stack, calloc, realloc and aligned blocks, blocks that are
+freed at once, later or by another thread, and intervals that change; it forks, and its child has a profile of its own.
+theory.py has the variances.
 
 * Mean: in each of the four columns the mean error of each site is within SIGMAS standard errors of 0, and half a unit
   for each row, since rows are whole numbers. Where the blocks that decide it are too few for a normal distribution
@@ -11,6 +12,7 @@ thread, and intervals that change; it forks, and its child has a profile of its 
 * Spread: over all sites together the standard deviation is within a tenth of theory's. That of a single site is
   known to 7 % from 100 runs and to 4 % from 300, and SIGMAS of these are allowed: a tenth could not be told from
   chance. The benchmark's 1,000 runs can (tests/bench/estimator.py).
+* Error: the mean of the variances that the profiles carry is theory's, within SIGMAS of its own standard errors.
 * Coverage: the intervals as printed hold the truth in 93 to 97 of 100 cases, over all sites together. Of the
   totals there are only as many cases as runs, which vary by 2.2 of 100 in themselves.
 
@@ -45,6 +47,7 @@ class Estimate:
     def __init__(self, name, title, true, rows, blocks):
         self.name, self.title, self.true, self.rows = name, title, true, rows
         self.moments = theory.moments(blocks, title.endswith('bytes'))
+        self.variance_error = theory.variance_error(blocks, title.endswith('bytes'))
         self.got, self.variances = [], []
 
     def __str__(self):
@@ -89,8 +92,8 @@ class Estimate:
 def estimates_of(sites, label, interval):
     """Those of each site and of all sites together; name -> the four."""
     result, everything = {}, [[], []]
-    for name, site in sites.items():
-        blocks = [theory.terms(site, interval, in_use) for in_use in (False, True)]
+    for name, blocks in theory.terms(sites, interval).items():
+        site = sites[name]
         everything = [all + new for all, new in zip(everything, blocks)]
         result[name] = [Estimate(label + name, title, true, site.rows(), blocks[title.startswith('inuse')])
                         for title, true in zip(Values._fields, site.values)]
@@ -148,8 +151,9 @@ def add(estimates, profile):
 def check_means(t, estimates):
     for e in estimates:
         error = e.standard_error or 1.0
-        t.check(abs(e.mean_error) <= e.allowed_error(), 'mean: %s is %.1f, not %d: off by %.1f standard errors, %.1f allowed'
-                % (e, e.true + e.mean_error, e.true, e.mean_error / error, e.allowed_error() / error))
+        t.check(abs(e.mean_error) <= e.allowed_error(),
+                'mean: %s is %.1f, not %d: off by %.1f standard errors, %.1f allowed' % (
+                    e, e.true + e.mean_error, e.true, e.mean_error / error, e.allowed_error() / error))
     worst = max((e for e in estimates if e.has_error), key=lambda e: abs(e.mean_error) / e.standard_error)
     t.note('%d means; the worst is %s, %+.2f standard errors (%+.1f %%)' % (
         len(estimates), worst, worst.mean_error / worst.standard_error, 100 * worst.mean_error / worst.true))
@@ -165,6 +169,19 @@ def check_spread(t, estimates):
         ratio = math.sqrt(sum(e.mean_square for e in those) / len(those))
         t.check(SPREAD[0] <= ratio <= SPREAD[1], 'spread: %s: %.3f of the expected' % (title, ratio))
         t.note('%s: standard deviation %.3f of the expected, over %d sites' % (title, ratio, len(those)))
+
+
+def check_errors(t, estimates):
+    worst = 0.0
+    for e in estimates:
+        mean, true = sum(e.variances) / e.runs, e.moments.variance
+        if not e.has_error:
+            continue
+        sigmas = (mean - true) / e.variance_error * math.sqrt(e.runs)
+        worst = max(worst, sigmas, key=abs)
+        t.check(abs(sigmas) <= SIGMAS, 'error: %s: the profiles carry %.3f of the variance: off by %.1f standard errors'
+                % (e, mean / true, sigmas))
+    t.note('the variances in the profiles: the worst mean is off by %+.2f standard errors' % worst)
 
 
 def check_coverage(t, estimates):
@@ -185,6 +202,7 @@ def check_interval(t, interval, seeds):
     estimates = collect(t, interval, seeds)
     check_means(t, estimates)
     check_spread(t, estimates)
+    check_errors(t, estimates)
     check_coverage(t, estimates)
 
 

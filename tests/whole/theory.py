@@ -10,7 +10,7 @@ import math
 
 from pprof_reader import Values
 
-Group = collections.namedtuple('Group', 'size interval count held late')
+Group = collections.namedtuple('Group', 'size interval count held number late')
 # So many blocks of one size with one probability; of late ones their expected number.
 Term = collections.namedtuple('Term', 'count size p')
 Moments = collections.namedtuple('Moments', 'variance skewness kurtosis largest')
@@ -44,7 +44,7 @@ def processes(text):
         if word[0] == 'site':
             site.values = Values(*(int(w) for w in word[3:7]))
         else:
-            site.groups.append(Group(*(int(w) for w in word[2:6]), word[0] == 'late'))
+            site.groups.append(Group(*(int(w) for w in word[2:7]), word[0] == 'late'))
     return found
 
 
@@ -52,25 +52,31 @@ def hit(size, interval):
     return 1.0 if interval == 1 else -math.expm1(-size / interval)
 
 
-def terms(site, first_interval, in_use):
-    """The blocks of a site, all of them or those that are in use at the end."""
-    result = []
-    # Of late lines: how probable it is that the thread's gap was drawn with each interval.
+def terms(sites, first_interval):
+    """name -> the blocks of the site, all of them and those that are in use at the end."""
+    result = {name: ([], []) for name in sites}
+    late = []
+    for name, site in sites.items():
+        for group in site.groups:
+            if group.late:
+                late.append((group.number, name, group))
+            else:
+                p = hit(group.size, group.interval)
+                for blocks, count in zip(result[name], (group.count, group.held)):
+                    blocks.append(Term(count, group.size, p))
+    # How probable it is that the thread's gap was drawn with each interval.
     gap = {first_interval: 1.0}
-    for group in site.groups:
-        if not group.late:
-            result.append(Term(group.held if in_use else group.count, group.size, hit(group.size, group.interval)))
-            continue
+    for _, name, group in sorted(late):
         for i in range(group.count):
             after = collections.Counter()
             for interval, odds in gap.items():
                 p = hit(group.size, interval)
-                if not in_use or i % 2 == 0:
-                    result.append(Term(odds, group.size, p))
+                for blocks in result[name][:1 if i % 2 else 2]:
+                    blocks.append(Term(odds, group.size, p))
                 after[interval] += odds * (1 - p)
                 after[group.interval] += odds * p
             gap = after
-    return [term for term in result if term.count > 0]
+    return result
 
 
 def moments(of, in_bytes):
@@ -87,6 +93,12 @@ def moments(of, in_bytes):
     if second == 0:
         return Moments(0.0, 0.0, 0.0, 0.0)
     return Moments(second, third / second ** 1.5, fourth / second ** 2, largest)
+
+
+def variance_error(of, in_bytes):
+    """The standard deviation of the variance that one run's profile carries: of each sampled block y^2 (1-p)/p^2."""
+    return math.sqrt(sum(count * ((size if in_bytes else 1) ** 2 * (1 - p) / p) ** 2 * (1 - p) / p
+                         for count, size, p in of))
 
 
 def bennett(variance, largest, odds):
