@@ -6,10 +6,14 @@
 
 #include "sys/poison.h"
 
-#define WINDOW_NANOS  INT64_C(10000000)
-#define WINDOW_FIRST  (UINT64_C(1) << 24) /* ticks; 4 to 17 ms at 1 to 4 GHz */
-#define SHARE_DEFAULT 10000u              /* 1 % */
-#define MILLION       1e6
+#define WINDOW_NANOS INT64_C(10000000)
+/* Where the interval is short a program that becomes busy spends half of its time in samples until
+ * the next look. A look takes 1 us. */
+#define WINDOW_SHORT_NANOS INT64_C(2000000)
+#define SHORT_INTERVAL     (UINT64_C(64) << 10)
+#define WINDOW_FIRST       (UINT64_C(1) << 22) /* ticks; 1 to 4 ms at 1 to 4 GHz */
+#define SHARE_DEFAULT      10000u              /* 1 % */
+#define MILLION            1e6
 /* A process that sleeps most of the time is taken for one that needs this part of a processor: 1 %
  * of that is nothing, but 1 % of nearly nothing would have it sampled coarsely for no reason. */
 #define IDLE_PART 20
@@ -19,7 +23,8 @@
 #define TICKS_APART_MAX (UINT64_C(1) << 18)
 static uint32_t automatic;
 static unsigned share_ppm = SHARE_DEFAULT;
-static uint64_t cost_ticks;  /* estimated */
+static uint64_t cost_ticks;  /* estimated: of samples, */
+static uint64_t look_ticks;  /* and of looks for nothing */
 static uint64_t start_bytes; /* recorded at an interval of 1, up to HT_BUDGET_START_BYTES */
 static uint64_t least = 1;   /* interval that memory allows */
 
@@ -53,7 +58,9 @@ static double ticks_per_nano(void)
 int64_t ht_budget_nanos(void)
 {
     double rate = ticks_per_nano();
-    return rate > 0 ? (int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate) : 0;
+    double ticks = (double)(__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) +
+                            __atomic_load_n(&look_ticks, __ATOMIC_RELAXED));
+    return rate > 0 ? (int64_t)(ticks / rate) : 0;
 }
 
 /* ---- a look ---- */
@@ -63,24 +70,39 @@ static uint32_t looking;
 static uint64_t last_ticks; /* of the last look; atomic */
 static uint64_t window_ticks = WINDOW_FIRST;
 static struct {
-    int64_t cost, cpu, nanos; /* at the last look; of the steady clock */
+    int64_t cost, looks, cpu, nanos; /* at the last look; the last, of the steady clock */
     struct ht_pace pace;
+    bool is_under_way; /* the start is over, and what was spent in it is forgotten */
 } account;
 
-static void look_at(int64_t cost, int64_t cpu, int64_t nanos)
+/* What looks for nothing take is not the interval's to change: samples have the rest of the budget,
+ * but a quarter at the least. */
+static double share_of_samples(double looks, double time)
 {
-    double used = (double)(cost - account.cost), time = (double)(cpu - account.cpu);
-    double idle = (double)(nanos - account.nanos) / IDLE_PART;
+    double share = share_ppm / MILLION;
+    double rest = share - looks / time;
+    return rest > share / 4 ? rest : share / 4;
+}
+
+static void look_at(int64_t cost, int64_t looks, int64_t cpu, int64_t nanos)
+{
+    double used = (double)(cost - account.cost), looked = (double)(looks - account.looks);
+    double time = (double)(cpu - account.cpu), idle = (double)(nanos - account.nanos) / IDLE_PART;
     bool is_start = __atomic_load_n(&start_bytes, __ATOMIC_RELAXED) < HT_BUDGET_START_BYTES;
     account.cost = cost;
+    account.looks = looks;
     account.cpu = cpu;
     account.nanos = nanos;
     if (is_start)
         return;
+    if (!account.is_under_way)
+        account.pace.debt = -used;
+    account.is_under_way = true;
+    time = time > idle ? time : idle;
     ht_interval_id now = ht_sampler_current();
     uint64_t interval = ht_sampler_interval_of(now);
     uint64_t next =
-        ht_pace_next(&account.pace, interval, used, time > idle ? time : idle, share_ppm / MILLION);
+        ht_pace_next(&account.pace, interval, used, time, share_of_samples(looked, time));
     next = ht_max(next, __atomic_load_n(&least, __ATOMIC_RELAXED));
     if (interval != 0 && next != interval)
         ht_sampler_change(now, next);
@@ -90,11 +112,13 @@ static void look(void)
 {
     double rate = ticks_per_nano();
     int64_t cpu = ht_os_cpu_nanos(), nanos = ht_os_steady_nanos();
+    int64_t window = ht_sampler_interval() < SHORT_INTERVAL ? WINDOW_SHORT_NANOS : WINDOW_NANOS;
     if (rate <= 0 || nanos <= account.nanos ||
-        (cpu - account.cpu < WINDOW_NANOS / 2 && nanos - account.nanos < IDLE_PART * WINDOW_NANOS))
+        (cpu - account.cpu < window / 2 && nanos - account.nanos < IDLE_PART * window))
         return;
-    window_ticks = (uint64_t)((double)WINDOW_NANOS * rate);
-    look_at((int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate), cpu, nanos);
+    window_ticks = (uint64_t)((double)window * rate);
+    look_at((int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate),
+            (int64_t)((double)__atomic_load_n(&look_ticks, __ATOMIC_RELAXED) / rate), cpu, nanos);
 }
 
 void ht_budget_look(void)
@@ -112,12 +136,22 @@ void ht_budget_look(void)
 
 /* ---- what is spent ---- */
 
-void ht_budget_add(uint64_t began, uint32_t weight)
+static void add(uint64_t *sum, uint64_t began, uint32_t weight)
 {
     uint64_t took = ht_budget_clock() - began;
     took = ht_min(took - ht_min(took, origin.reading), TICKS_MAX);
-    __atomic_fetch_add(&cost_ticks, took * weight, __ATOMIC_RELAXED);
+    __atomic_fetch_add(sum, took * weight, __ATOMIC_RELAXED);
     ht_budget_look();
+}
+
+void ht_budget_add(uint64_t began, uint32_t weight)
+{
+    add(&cost_ticks, began, weight);
+}
+
+void ht_budget_add_look(uint64_t began, uint32_t weight)
+{
+    add(&look_ticks, began, weight);
 }
 
 void ht_budget_add_apart(uint64_t began)
@@ -170,7 +204,9 @@ bool ht_budget_raise(uint64_t from, uint64_t to)
 void ht_budget_fork_child(void)
 {
     cost_ticks = 0;
+    look_ticks = 0;
     account.cost = 0;
+    account.looks = 0;
     account.cpu = 0;
     account.pace.debt = 0;
     looking = 0;

@@ -7,7 +7,7 @@
  * HEAPTAP_INTERVAL=auto. A process begins at an interval of 1, and everything is exact: the first
  * HT_BUDGET_START_BYTES whatever that costs, and then as long as the time in the slow paths stays
  * below a share of the process's CPU time (HEAPTAP_BUDGET, 1 %), or of a twentieth of the time by
- * the clock, if that is more, as in a process that mostly sleeps. Every 10 ms of CPU time the
+ * the clock, if that is more, as in a process that mostly sleeps. Every 2 or 10 ms of CPU time the
  * interval is set anew, by the rule of pace.h. Threads notice within HT_BUDGET_GAP_MAX of
  * allocation (record.c).
  *
@@ -43,10 +43,15 @@ bool ht_budget_raise(uint64_t from, uint64_t to);
 #define HT_BUDGET_EXACT_ONE_IN 64u /* those at an interval of 1 */
 #define HT_BUDGET_FREE_ONE_IN  64u
 
-/* Is the n-th of its kind timed? By a hash, so that no rhythm of the program's is met. */
-static inline bool ht_budget_times(uint32_t n, uint32_t one_in)
+/* Of the n-th of its kind: by a hash, so that no rhythm of the program's is met. */
+static inline uint32_t ht_budget_hash(uint32_t n)
 {
-    return HT_UNLIKELY(n * UINT32_C(0x9e3779b9) < UINT32_MAX / one_in);
+    return n * UINT32_C(0x9e3779b9);
+}
+
+static inline bool ht_budget_times(uint32_t hash, uint32_t one_in)
+{
+    return hash < UINT32_MAX / one_in;
 }
 
 /* The thread's clock, which stands still while something is timed by itself. */
@@ -58,6 +63,8 @@ static inline uint64_t ht_budget_clock(void)
 /* What began at that time has ended, and stands for `weight` of its kind. May set the interval.
  * Context: sample. */
 HT_COLD void ht_budget_add(uint64_t began, uint32_t weight);
+/* The same of a free of a block that was never sampled, which no longer interval would save. */
+HT_COLD void ht_budget_add_look(uint64_t began, uint32_t weight);
 
 /* What is rare and long is timed each time, by itself: a frame's rule that is learnt. `began` is an
  * ht_arch_ticks(). Context: sample. */

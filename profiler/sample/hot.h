@@ -74,12 +74,17 @@ static inline bool ht_hot_has_moved(struct ht_hot_mark mark)
            ht_thread.borrows != mark.borrows;
 }
 
-/* One byte for each 4 KiB page of the address space, modulo 64 GiB: how many live sampled blocks
- * start in it, saturating, sticky at 255. 16 MiB of zero pages, touched only where a sample lives.
+/* One byte for each 4 KiB page of the address space, modulo 64 GiB: in the lower 6 bits how many
+ * live sampled blocks of live.h start in it, saturating and then sticky; bit 7: there may be blocks
+ * of shadow.h, which says what bit 6 is. 16 MiB of zero pages, touched only where a sample lives.
  * At 512 KiB it sends 0.6 % of all frees to the exact table at any heap size (LIMITS: page /
  * interval); at an interval of 1 it says "look" always. free(NULL) needs no test: nothing ever
  * lives in page 0. */
 #define HT_PAGE_SHADOW_SIZE (UINT32_C(1) << 24)
+
+#define HT_PAGE_COUNT    UINT8_C(0x3f)
+#define HT_PAGE_CLEARING UINT8_C(0x40)
+#define HT_PAGE_EXACT    UINT8_C(0x80)
 
 extern HT_HIDDEN uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE];
 

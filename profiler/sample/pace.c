@@ -4,7 +4,7 @@
 
 #define SAMPLED_MIN 256.0
 #define LIKE_EXACT  1024.0
-#define CREDIT      1e9 /* ns of CPU time whose unspent budget is kept for later */
+#define CREDIT      1e9 /* ns of CPU time; as much is kept for later, or saved for what was */
 
 static uint64_t power_of_two_from(double x)
 {
@@ -26,7 +26,7 @@ static uint64_t shorter(uint64_t interval, double factor)
     double wanted = (double)interval * factor;
     if (interval == 1 || (wanted < LIKE_EXACT / 2 && (double)interval <= LIKE_EXACT * 4))
         return 1;
-    double least = (double)interval / 4;
+    double least = (double)interval / 16;
     return ht_min(power_of_two_from(wanted > least ? wanted : least), interval);
 }
 
@@ -34,8 +34,8 @@ uint64_t ht_pace_next(struct ht_pace *pace, uint64_t interval, double used, doub
                       double budget)
 {
     pace->debt += used - budget * time;
-    if (pace->debt < -budget * CREDIT)
-        pace->debt = -budget * CREDIT;
+    pace->debt = pace->debt < -budget * CREDIT ? -budget * CREDIT : pace->debt;
+    pace->debt = pace->debt > budget * CREDIT ? budget * CREDIT : pace->debt;
     /* What was too much is saved at half the budget. */
     double factor = used / time / (pace->debt > 0 ? budget / 2 : budget);
     if (factor > 1)

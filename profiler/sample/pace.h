@@ -3,7 +3,7 @@
  * What a sample costs hardly depends on the interval, and how many there are is inverse to it. So
  * if the share f of the CPU time went into samples where b may,
  *   f > b:      the interval times f / b is the right one, rounded up to a power of two;
- *   f < b / 2:  a shorter one would do: times f / b, but a quarter at the least, and only while all
+ *   f < b / 2:  a shorter one would do: times f / b, but a sixteenth at the least, and only while all
  *               that was spent so far is within the budget. A program that is now quiet, now busy,
  *               so does not go beyond it in the long run, however often it changes: too much can be
  *               spent in one window between two looks only, and is saved before the next.
@@ -20,7 +20,7 @@
 #define HT_PACE_MAX (UINT64_C(16) << 20)
 
 struct ht_pace {
-    double debt; /* ns spent beyond the budget so far; below 0: not spent yet, of the last second */
+    double debt; /* ns spent beyond the budget; below 0: not spent yet; of a second at most */
 };
 
 /* The interval to go on with, where `used` of `time` nanoseconds went into samples since the last

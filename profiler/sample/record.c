@@ -17,6 +17,8 @@ HT_THREAD_LOCAL struct ht_thread ht_thread;
 
 uint32_t ht_record_attention = 1;
 
+#define CLEAR_EVERY 32u
+
 static unsigned depth_max = 128;
 static uint64_t samples; /* and those of all tallies */
 static uint64_t drops[HT_DROPS];
@@ -99,7 +101,7 @@ static void draw_gap(struct ht_thread *thread)
 {
     ht_interval_id id = ht_sampler_current();
     uint64_t gap = ht_sampler_draw(id, &thread->random);
-    bool is_cut = gap > HT_BUDGET_GAP_MAX && id != 0 && ht_budget_is_auto();
+    bool is_cut = gap >= HT_BUDGET_GAP_MAX && id != 0 && ht_budget_is_auto();
     thread->gap_interval = is_cut ? id | HT_HOT_GAP_CUT : id;
     thread->bytes_until_sample = is_cut ? HT_BUDGET_GAP_MAX : gap;
 }
@@ -324,7 +326,7 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
         return;
     struct ht_record_pause pause = ht_record_pause();
     uint32_t one_in = interval == HT_INTERVAL_EXACT ? HT_BUDGET_EXACT_ONE_IN : HT_BUDGET_ONE_IN;
-    bool is_timed = ht_budget_times(ht_thread.borrows, one_in);
+    bool is_timed = ht_budget_times(ht_budget_hash(ht_thread.borrows), one_in);
     uint64_t began = is_timed ? ht_budget_clock() : 0;
     struct ht_exact *exact = interval == HT_INTERVAL_EXACT ? own_tables(&ht_thread) : NULL;
     if (exact != NULL)
@@ -345,13 +347,30 @@ static enum ht_live_result forget(const void *block, bool nested, struct ht_live
     return result;
 }
 
-static void free_block(const void *block)
+/* Most frees that look are of strangers: neighbours of a sampled block, or, where every allocation
+ * was recorded before, of one that is still there. */
+static inline __attribute__((always_inline)) bool is_stranger(const void *block)
+{
+    uintptr_t address = (uintptr_t)block;
+    const uint64_t *entry = ht_shadow_entry(address);
+    if (entry != NULL && __atomic_load_n(entry, __ATOMIC_RELAXED) != 0)
+        return false;
+    return (*ht_hot_page(block) & HT_PAGE_COUNT) == 0 || ht_live_is_absent(address);
+}
+
+/* Frees in pages where exact blocks were would look for ever: now and then one has a look whether
+ * all of them are gone. */
+HT_COLD static void clear_page(const void *block)
+{
+    if ((*ht_hot_page(block) & HT_PAGE_EXACT) != 0 && ht_sampler_current() != HT_INTERVAL_EXACT)
+        ht_shadow_clear_page((uintptr_t)block);
+}
+
+static void free_known(const void *block)
 {
     struct ht_live_block was;
     struct ht_shadow_block small;
     struct ht_exact *exact = ht_thread.exact;
-    if (exact == NULL && HT_LIKELY(ht_live_is_absent((uintptr_t)block)))
-        return; /* a neighbour of one of ours */
     struct ht_record_pause pause = ht_record_pause();
     if (exact != NULL && pause.busy == 0 && ht_shadow_remove((uintptr_t)block, &small))
         ht_tally_free(&exact->tally, small.site, small.size);
@@ -363,19 +382,26 @@ static void free_block(const void *block)
 HT_COLD static void free_timed(const void *block)
 {
     uint64_t began = ht_budget_clock();
-    free_block(block);
+    bool is_known = !is_stranger(block);
+    if (is_known)
+        free_known(block);
     struct ht_record_pause pause = ht_record_pause();
-    if (pause.busy == 0)
+    if (pause.busy == 0 && is_known)
         ht_budget_add(began, HT_BUDGET_FREE_ONE_IN);
+    else if (pause.busy == 0)
+        ht_budget_add_look(began, HT_BUDGET_FREE_ONE_IN);
     ht_record_resume(pause);
 }
 
 void ht_record_free(const void *block)
 {
-    if (ht_budget_times(ht_thread.looks++, HT_BUDGET_FREE_ONE_IN))
+    uint32_t hash = ht_budget_hash(ht_thread.looks++);
+    if (HT_UNLIKELY(ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN)))
         free_timed(block);
-    else
-        free_block(block);
+    else if (!is_stranger(block))
+        free_known(block);
+    else if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
+        clear_page(block);
 }
 
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)

@@ -143,6 +143,7 @@ def main():
     parser.add_argument("--pairs", type=int, default=0)
     options = parser.parse_args()
     BUILD = pathlib.Path(options.build)
+    os.environ["PATH"] += f":{BUILD / 'bin'}"  # where run-tests.sh puts redis-server, if it is not installed
     print("\n".join(machine.describe()) + "\n")
     for name in options.row:
         print(course(name, ROWS[name], options).text(), flush=True)
