@@ -264,7 +264,7 @@ def verdicts(results, interval):
             covered += sum(low <= series.true <= high for low, high in ranges)
             cases += runs
         spread = math.sqrt(sum(squares) / len(squares))
-        yield (f"{column}: the worst mean of {len(squares)} sites is off by {worst[0]:.1f} standard errors, {worst[1]}; "
+        yield (f"{column}: the worst mean of {len(squares)} sites, {worst[1]}, is off by {worst[0]:.1f} standard errors; "
                f"standard deviation {spread:.3f} of theory's, beyond a tenth of it: {', '.join(odd) or 'none'}; "
                f"{100 * covered / cases:.2f} % of {cases} intervals hold the truth")
 

@@ -21,9 +21,9 @@ runs and off by a block in the others (a kurtosis beyond KURTOSIS_MAX), or by le
 below VARIANCE_MIN for each row).
 
 One thread runs at a time, so the same seeds give the same samples, and a build that passes goes on passing. With
-other seeds, or after a change to what is drawn when, a correct profiler fails with a probability of about 1 in 50: some
-400 means, half of which are the other half's in other units, and 100 variances, at 6 in 100,000 each; and less for
-the rest."""
+other seeds, or after a change to what is drawn when, a correct profiler fails with a probability of about 1 in 25: some
+420 means, half of which are the other half's in other units, at 6 in 100,000 each, and as many variances, whose
+distribution has a longer tail, at 20 in 100,000."""
 import concurrent.futures
 import math
 
