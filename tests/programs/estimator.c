@@ -96,6 +96,7 @@ SITE(late_coarser, malloc(size))
 SITE(finer, malloc(size))
 SITE(coarser, malloc(size))
 SITE(exact, malloc(size))
+SITE(again, malloc(size))
 SITE(changing, malloc(size))
 SITE(before_fork, malloc(size))
 SITE(in_parent, malloc(size))
@@ -125,7 +126,7 @@ static struct group *group_of(struct site *site, size_t size)
 }
 
 /* `old` is NULL, or a block for realloc. */
-static struct waiting *take(struct site *site, struct group *group, void *old)
+NOINLINE static struct waiting *take(struct site *site, struct group *group, void *old)
 {
     struct waiting *block = site->allocate(old, group->size);
     if (block == NULL)
@@ -152,7 +153,7 @@ static void free_waiting(struct site *site)
 }
 
 /* Every `share`-th block is to be freed. */
-static void fill(struct site *site, size_t size, uint64_t count, unsigned share)
+NOINLINE static void fill(struct site *site, size_t size, uint64_t count, unsigned share)
 {
     struct group *group = group_of(site, size);
     for (uint64_t i = 1; i <= count; i++) {
@@ -167,20 +168,20 @@ static void fill_half(struct site *site, size_t size)
     fill(site, size, count_for(size), 2);
 }
 
-static void fill_and_free(struct site *site, size_t size)
+NOINLINE static void fill_and_free(struct site *site, size_t size)
 {
     fill_half(site, size);
     free_waiting(site);
 }
 
-/* Two sizes from one place, in turns. */
+/* Two sizes in turns, from one place in the code: their stacks are the same. */
 static void fill_two(struct site *site, size_t small, size_t large)
 {
-    uint64_t count = count_for(large), each = count_for(small) / count;
-    for (uint64_t i = 0; i < count; i += 2) {
-        fill(site, large, 2, 2);
-        fill(site, small, each < 1 ? 2 : 2 * each, 2);
-    }
+    uint64_t turns = count_for(large), each = count_for(small) / turns;
+    const size_t sizes[] = {large, small};
+    const uint64_t counts[] = {2, each < 1 ? 2 : 2 * each};
+    for (uint64_t i = 0; i < turns; i++)
+        fill(site, sizes[i % 2], counts[i % 2], 2);
     free_waiting(site);
 }
 
@@ -327,21 +328,23 @@ static void run_sites(void)
     fill_moved(&of_moved, 300, &of_moved_to, 700);
 }
 
-/* This thread notices at once. */
+/* This thread notices at once. One site goes on through all intervals, with one stack. */
 static void change_intervals(void)
 {
-    uint64_t first = interval;
-    fill_and_free(&of_changing, 1500);
-    change_interval(first / 4);
-    fill_and_free(&of_finer, 400);
-    fill_and_free(&of_changing, 1500);
-    change_interval(first * 4);
-    fill_and_free(&of_coarser, 20000);
-    fill_and_free(&of_changing, 20000);
-    change_interval(1);
-    fill_and_free(&of_exact, 50);
-    fill_and_free(&of_changing, 1500);
-    change_interval(first);
+    const uint64_t first = interval;
+    const struct {
+        uint64_t interval;
+        struct site *site;
+        size_t size, size_of_changing;
+    } steps[] = {{first / 4, &of_finer, 400, 1500},
+                 {first * 4, &of_coarser, 20000, 20000},
+                 {1, &of_exact, 50, 1500},
+                 {first, &of_again, 7000, 1500}};
+    for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        change_interval(steps[i].interval);
+        fill_and_free(steps[i].site, steps[i].size);
+        fill_and_free(&of_changing, steps[i].size_of_changing);
+    }
 }
 
 static void say_all(void)

@@ -38,6 +38,7 @@ KURTOSIS_MAX = 0.3
 VARIANCE_MIN = 3.0
 SPREAD = (0.9, 1.1)
 COVERAGE = (0.93, 0.97)
+MIXED = ['site_16_and_64k', 'site_64_and_1m', 'site_grown', 'site_changing']  # sizes or intervals, in one stack
 COVERAGE_OF_TOTALS = 0.84  # 100 cases have fewer once in 30,000 times
 
 
@@ -129,10 +130,18 @@ def collect(t, interval, seeds):
         t.equal([sites for _, sites in said], [sites for _, sites in first], 'the truth of seed %d' % seed)
         for pid, estimates in ((parent_pid, parent), (child_pid, child)):
             profile = t.load(t.path(t.output, '%d.%d.pb.gz' % (seed, pid)), program='estimator', limits=True)
+            check_stacks(t, profile)
             add(estimates, profile)
             taken.add(profile.comment('samples taken'))
     t.check(len(taken) > 20, 'the runs are all alike: %r samples' % taken)
     return [estimate for group in (parent, child) for four in group.values() for estimate in four]
+
+
+def check_stacks(t, profile):
+    """What ought to be mixed in one stack, is."""
+    for name in MIXED:
+        stacks = {tuple(sample.location_ids) for sample in profile.samples if name in sample.names}
+        t.equal(len(stacks), 1, 'stacks of ' + name)
 
 
 def add(estimates, profile):
