@@ -176,7 +176,7 @@ void ht_comments_add(struct ht_snapshot *snapshot, bool ask_allocator)
     snapshot->conclude = conclude;
     snapshot->asks_allocator = ask_allocator;
     add(snapshot, "heaptap %s", HT_VERSION);
-    add_interval(snapshot, counts.eased);
+    add_interval(snapshot, ht_budget_eased());
     add(snapshot, "# samples taken: %llu", ULL(counts.samples));
     add(snapshot, "# live samples: %llu", ULL(ht_live_count()));
     add(snapshot, "# stacks: %llu", ULL(ht_stacks_total()));

@@ -1,6 +1,7 @@
 #include "report/snapshot.h"
 
 #include "report/tables.h"
+#include "report/ages.h"
 #include "sample/sampler.h"
 #include "sample/stacks.h"
 #include "sys/os.h"
@@ -10,6 +11,7 @@
 struct walk {
     ht_sample_visit *visit;
     void *context;
+    struct ht_ages ages;
 };
 
 static int64_t rounded(uint64_t fixed, unsigned shift)
@@ -55,6 +57,7 @@ static int show(void *context, const struct ht_site_view *site)
     sample.variances[0] = variances->alloc_objects;
     sample.variances[1] = variances->alloc_bytes;
     if (objects != 0) {
+        sample.oldest_nanos = ht_ages_oldest(&walk->ages, site->site);
         sample.variances[2] = variances->inuse_objects;
         sample.variances[3] = variances->inuse_bytes;
     }
@@ -65,7 +68,10 @@ static int each_sample(const struct ht_snapshot *snapshot, ht_sample_visit *visi
 {
     (void)snapshot;
     struct walk walk = {.visit = visit, .context = context};
-    return ht_stacks_each(show, &walk);
+    ht_ages_load(&walk.ages, false);
+    int r = ht_stacks_each(show, &walk);
+    ht_ages_free(&walk.ages);
+    return r;
 }
 
 void ht_snapshot_of_tables(struct ht_snapshot *ret_snapshot)

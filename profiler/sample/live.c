@@ -5,6 +5,7 @@
 #include "sys/arch.h"
 #include "sys/arena.h"
 #include "sys/lock.h"
+#include "sys/os.h"
 
 #include "sys/poison.h"
 
@@ -22,10 +23,11 @@ struct entry {
     uint64_t key;
     uint32_t site;
     uint32_t size_low;
+    uint64_t birth;
 };
 
-/* Open addressing, linear probing, power-of-two capacity, backward-shift deletion (Knuth 6.4 R), no
- * tombstones:
+/* Open addressing, linear probing, backward-shift deletion (Knuth 6.4 R), no tombstones. A table
+ * grows by half, so that it is half full at least:
  *   used <= capacity * 3 / 4, so a probe always ends;
  *   an address stands in at most one slot of one stripe;
  *   no free slot lies between an entry and the slot its hash names.
@@ -61,14 +63,27 @@ static struct stripe *stripe_of(uintptr_t address)
 
 static uint32_t home_of(const struct stripe *stripe, uintptr_t address)
 {
-    return (uint32_t)(hash_of(address) >> (32 - STRIPE_BITS)) & (stripe->capacity - 1);
+    uint64_t hash = (uint32_t)(hash_of(address) >> (32 - STRIPE_BITS));
+    return (uint32_t)(hash * stripe->capacity >> 32);
 }
 
-/* Keys are atomic: is_absent() reads them without the lock. */
+static uint32_t after(const struct stripe *stripe, uint32_t i)
+{
+    return i + 1 < stripe->capacity ? i + 1 : 0;
+}
+
+/* Steps from one slot to another, around the end. */
+static uint32_t distance(const struct stripe *stripe, uint32_t from, uint32_t to)
+{
+    return to >= from ? to - from : to + stripe->capacity - from;
+}
+
+/* Atomic, because is_absent() and ht_live_each_followed() read without the lock. */
 static void put(struct entry *slot, const struct entry *entry)
 {
-    slot->site = entry->site;
-    slot->size_low = entry->size_low;
+    __atomic_store_n(&slot->site, entry->site, __ATOMIC_RELAXED);
+    __atomic_store_n(&slot->size_low, entry->size_low, __ATOMIC_RELAXED);
+    __atomic_store_n(&slot->birth, entry->birth, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->key, entry->key, __ATOMIC_RELEASE);
 }
 
@@ -83,22 +98,13 @@ static uintptr_t bare(uintptr_t address)
     return address & (UINTPTR_MAX >> 8);
 }
 
-static void page_count(uintptr_t address, int by)
-{
-    uint8_t *page = ht_hot_page((void *)address);
-    uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
-    while ((old & HT_PAGE_COUNT) != HT_PAGE_COUNT &&
-           !__atomic_compare_exchange_n(page, &old, (uint8_t)(old + by), true, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED))
-        ;
-}
-
 static struct ht_live_block block_of(const struct entry *entry)
 {
     return (struct ht_live_block){
         .size = (size_t)ht_stacks_size_high(entry->site) << 32 | entry->size_low,
         .site = entry->site,
         .interval = (ht_interval_id)entry->key,
+        .birth = entry->birth,
     };
 }
 
@@ -112,7 +118,7 @@ static uint32_t find(const struct stripe *stripe, uintptr_t address)
 {
     uint32_t i = home_of(stripe, address);
     while (stripe->slots[i].key != 0 && address_of(&stripe->slots[i]) != address)
-        i = (i + 1) & (stripe->capacity - 1);
+        i = after(stripe, i);
     return i;
 }
 
@@ -120,10 +126,9 @@ static uint32_t find(const struct stripe *stripe, uintptr_t address)
  * gap. */
 static void erase(struct stripe *stripe, uint32_t i)
 {
-    uint32_t mask = stripe->capacity - 1;
-    for (uint32_t j = (i + 1) & mask; stripe->slots[j].key != 0; j = (j + 1) & mask) {
+    for (uint32_t j = after(stripe, i); stripe->slots[j].key != 0; j = after(stripe, j)) {
         uint32_t home = home_of(stripe, address_of(&stripe->slots[j]));
-        if (((j - home) & mask) >= ((j - i) & mask)) {
+        if (distance(stripe, home, j) >= distance(stripe, i, j)) {
             put(&stripe->slots[i], &stripe->slots[j]);
             i = j;
         }
@@ -142,7 +147,7 @@ static bool take_out(struct stripe *stripe, uintptr_t address, struct ht_live_bl
         return false;
     *ret_block = block_of(&stripe->slots[i]);
     erase(stripe, i);
-    page_count(address, -1);
+    ht_shadow_count_in_page(address, -1);
     return true;
 }
 
@@ -211,29 +216,35 @@ static bool defer(struct stripe *stripe, uintptr_t address)
     return false;
 }
 
+/* Whole pages, but for the first tables. */
+static uint32_t next_capacity(uint32_t capacity)
+{
+    size_t size = (size_t)capacity * 3 / 2 * sizeof(struct entry);
+    return capacity == 0 ? CAPACITY_FIRST
+                         : (uint32_t)(ht_round_up(size, HT_PAGE) / sizeof(struct entry));
+}
+
 /* Makes room for one more entry. The lock is held. */
 static bool make_room(struct stripe *stripe)
 {
     if (stripe->used < stripe->capacity / 4 * 3)
         return true;
-    struct stripe grown = {.capacity =
-                               stripe->capacity == 0 ? CAPACITY_FIRST : stripe->capacity * 2};
+    struct stripe grown = {.capacity = next_capacity(stripe->capacity)};
     size_t size = grown.capacity * sizeof(*grown.slots);
     /* The first tables are less than a page: cut from a chunk, and left there when they are
      * outgrown. */
-    grown.slots = size < 4096 ? ht_arena_alloc(size) : ht_arena_map_table(size);
+    grown.slots = stripe->capacity == 0 ? ht_arena_alloc(size) : ht_arena_map_table(size);
     if (grown.slots == NULL)
         return stripe->used < stripe->capacity / 8 * 7; /* longer probes, that still end */
     for (uint32_t i = 0; i < stripe->capacity; i++) {
         if (stripe->slots[i].key != 0)
             grown.slots[find(&grown, address_of(&stripe->slots[i]))] = stripe->slots[i];
     }
-    size_t old_size = stripe->capacity * sizeof(*stripe->slots);
-    struct entry *old = stripe->slots;
+    const struct stripe old = {.slots = stripe->slots, .capacity = stripe->capacity};
     __atomic_store_n(&stripe->slots, grown.slots, __ATOMIC_RELAXED);
     __atomic_store_n(&stripe->capacity, grown.capacity, __ATOMIC_RELAXED);
-    if (old_size >= 4096)
-        ht_arena_retire_table(old, old_size); /* somebody may be looking into it */
+    if (old.capacity > CAPACITY_FIRST) /* somebody may be looking into it */
+        ht_arena_retire_table(old.slots, old.capacity * sizeof(*old.slots));
     return true;
 }
 
@@ -257,7 +268,7 @@ static bool insert_into_shadow(uintptr_t address, const struct ht_live_block *bl
         struct ht_live_block missed = exact_block(was);
         count_missed(&missed);
     }
-    return block->interval == HT_INTERVAL_EXACT &&
+    return block->interval == HT_INTERVAL_EXACT && block->birth == 0 &&
            ht_shadow_insert(address, block->size, block->site);
 }
 
@@ -287,10 +298,11 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
             .key = (uint64_t)address << 8 | block->interval,
             .site = block->site,
             .size_low = (uint32_t)block->size,
+            .birth = block->birth,
         };
         put(&stripe->slots[find(stripe, address)], &entry);
         __atomic_store_n(&stripe->used, stripe->used + 1, __ATOMIC_RELAXED);
-        page_count(address, 1);
+        ht_shadow_count_in_page(address, 1);
         inserted = true;
     }
     release(stripe);
@@ -317,7 +329,7 @@ static bool is_absent(const struct stripe *stripe, uintptr_t address)
     if (!is_unchanged(stripe, version)) /* or the two are of two tables */
         return false;
     uint32_t i = home_of(&view, address);
-    for (uint32_t n = 0; n < view.capacity; n++, i = (i + 1) & (view.capacity - 1)) {
+    for (uint32_t n = 0; n < view.capacity; n++, i = after(&view, i)) {
         uint64_t key = __atomic_load_n(&view.slots[i].key, __ATOMIC_ACQUIRE);
         if (key == 0)
             return is_unchanged(stripe, version);
@@ -368,6 +380,47 @@ uint64_t ht_live_count(void)
     for (unsigned i = 0; i < STRIPES; i++)
         count += __atomic_load_n(&stripes[i].used, __ATOMIC_RELAXED);
     return count;
+}
+
+/* Slots and capacity of one table. False when it changes all the time. */
+static bool look_at(const struct stripe *stripe, struct stripe *ret_view)
+{
+    for (int i = 0; i < NESTED_SPINS; i++) {
+        uint32_t version = __atomic_load_n(&stripe->version, __ATOMIC_ACQUIRE);
+        ret_view->slots = __atomic_load_n(&stripe->slots, __ATOMIC_RELAXED);
+        ret_view->capacity = __atomic_load_n(&stripe->capacity, __ATOMIC_RELAXED);
+        if (is_unchanged(stripe, version))
+            return true;
+        ht_arch_pause();
+    }
+    return false;
+}
+
+static void show_followed(const struct stripe *stripe,
+                          void (*visit)(void *, const struct ht_live_block *), void *context)
+{
+    struct stripe view;
+    if (!look_at(stripe, &view))
+        return;
+    for (uint32_t i = 0; i < view.capacity; i++) {
+        const struct entry *slot = &view.slots[i];
+        struct entry entry = {.key = __atomic_load_n(&slot->key, __ATOMIC_ACQUIRE),
+                              .site = __atomic_load_n(&slot->site, __ATOMIC_RELAXED),
+                              .size_low = __atomic_load_n(&slot->size_low, __ATOMIC_RELAXED),
+                              .birth = __atomic_load_n(&slot->birth, __ATOMIC_ACQUIRE)};
+        if (entry.key == 0 || entry.birth == 0 ||
+            __atomic_load_n(&slot->key, __ATOMIC_RELAXED) != entry.key)
+            continue;
+        struct ht_live_block block = block_of(&entry);
+        visit(context, &block);
+    }
+}
+
+void ht_live_each_followed(void (*visit)(void *context, const struct ht_live_block *block),
+                           void *context)
+{
+    for (unsigned i = 0; i < STRIPES; i++)
+        show_followed(&stripes[i], visit, context);
 }
 
 uint64_t ht_live_missed_frees(void)
