@@ -1,7 +1,5 @@
 #include "sample/variances.h"
 
-#include <string.h>
-
 #include "sys/arena.h"
 
 #include "sys/poison.h"
@@ -34,20 +32,19 @@ HT_COLD static struct record *make(ht_site site)
     return find(site);
 }
 
-static double value_of(uint64_t bits)
-{
+/* Not by memcpy(): the library is built without builtins, so that would be a call. */
+union bits {
+    uint64_t bits;
     double value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
+};
 
 static void add(uint64_t *sum, double value)
 {
-    uint64_t was = __atomic_load_n(sum, __ATOMIC_RELAXED), is;
-    do {
-        double both = value_of(was) + value;
-        memcpy(&is, &both, sizeof(is));
-    } while (!__atomic_compare_exchange_n(sum, &was, is, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    union bits was = {__atomic_load_n(sum, __ATOMIC_RELAXED)}, is;
+    do
+        is.value = was.value + value;
+    while (!__atomic_compare_exchange_n(sum, &was.bits, is.bits, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED));
 }
 
 void ht_variances_add_alloc(ht_site site, const struct ht_weight *weight)
@@ -74,8 +71,8 @@ void ht_variances_add_free(ht_site site, const struct ht_weight *weight)
 
 static double read(const uint64_t *sum)
 {
-    double value = value_of(__atomic_load_n(sum, __ATOMIC_RELAXED));
-    return value > 0 ? value : 0;
+    union bits now = {__atomic_load_n(sum, __ATOMIC_RELAXED)};
+    return now.value > 0 ? now.value : 0;
 }
 
 struct ht_variances ht_variances_of(ht_site site)
