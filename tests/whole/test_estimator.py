@@ -27,8 +27,9 @@ distribution has a longer tail, at 20 in 100,000."""
 import concurrent.futures
 import math
 
+import pprof_reader
 import theory
-from harness import Failed, main, program, test
+from harness import Failed, main, program, test, truth
 from pprof_reader import Values
 
 SIGMAS = 4.0
@@ -231,6 +232,42 @@ def interval_64k(t):
 def interval_4k(t):
     """300 runs at 4 KiB: the same"""
     check_interval(t, 4 << 10, range(401, 701))
+
+
+AUTO_RUNS, AUTO_SIGMAS, AUTO_BYTES, AUTO_BUDGET = 40, 6.0, 8000000, 20
+AUTO_MANY = 100  # samples: what fewer say of their own error is not enough for six times that error
+# A site of few samples and several sizes does not know of those that had none.
+SEVERAL_SIZES = {'site_mixed', 'site_realloc_grow', 'site_realloc_shrink', 'site_free_sized'}
+
+
+@test
+def interval_auto(t):
+    """40 runs whose interval follows the budget: no bias
+
+    The interval depends on time, so no two runs are alike, and theory has no variance for them: the sums over all runs
+    are judged by what the profiles say of their errors. So the budget is such that the interval is some 100 KiB,
+    where gaps are cut and samples many. Six standard errors: a false alarm in less than one of a million runs."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        texts = list(pool.map(lambda _: t.run_preloaded([program('sites'), str(AUTO_BYTES), 'keep'], interval='auto',
+                                                        budget=AUTO_BUDGET).text, range(AUTO_RUNS)))
+    sites = truth(texts[0])
+    got, variances, compared = {}, {}, 0
+    for profile in t.profiles(AUTO_RUNS):
+        for sums, new in ((got, profile.by_function()), (variances, profile.variance_by_function())):
+            for name, four in new.items():
+                sums[name] = pprof_reader.add(sums.get(name, pprof_reader.ZERO), four)
+    for name in sorted(set(sites) & set(got) - SEVERAL_SIZES):
+        for true, value, variance, title in zip(sites[name].values, got[name], variances.get(name, pprof_reader.ZERO),
+                                                Values._fields):
+            true *= AUTO_RUNS
+            if true == 0 or variance == 0 or value ** 2 < AUTO_MANY * variance:
+                continue
+            compared += 1
+            # As in confidence.h: the variance if this were the truth. Rows are rounded, one or two a site and run.
+            allowed = AUTO_SIGMAS * math.sqrt(variance / value * true) + AUTO_RUNS
+            t.check(abs(value - true) <= allowed, '%s %s: %d, not %d' % (name, title, value, true))
+    t.note('%d means compared' % compared)
+    t.check(compared > 40, 'only %d means compared' % compared)
 
 
 if __name__ == '__main__':
