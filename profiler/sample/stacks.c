@@ -159,6 +159,7 @@ static int show_sites(ht_node leaf, ht_stacks_visit *visit, void *context)
     struct ht_site_view view = {.pcs = pcs, .depth = ht_tree_stack(leaf, pcs, HT_ARRAY_SIZE(pcs))};
     int r = 0;
     for (; id != NO_SITE && r == 0; id = site_at(id)->next) {
+        view.site = id;
         view.counts = counts_of(id);
         view.variances = ht_variances_of(id);
         r = visit(context, &view);
@@ -170,7 +171,7 @@ int ht_stacks_each(ht_stacks_visit *visit, void *context)
 {
     static const uintptr_t overflow_pcs[] = {HT_PC_OVERFLOW};
     int r = 0;
-    struct ht_site_view overflow = {overflow_pcs, 1, counts_of(HT_SITE_OVERFLOW),
+    struct ht_site_view overflow = {HT_SITE_OVERFLOW, overflow_pcs, 1, counts_of(HT_SITE_OVERFLOW),
                                     ht_variances_of(HT_SITE_OVERFLOW)};
     if (overflow.counts.alloc_objects != 0)
         r = visit(context, &overflow);

@@ -44,6 +44,7 @@ void ht_stacks_count(ht_site site, const struct ht_counts *counts);
 /* A stack and one of its sites, as counted so far, that of the threads' tallies (tally.h) included.
  * In use is never negative: what went is read before what came. */
 struct ht_site_view {
+    ht_site site;
     const uintptr_t *pcs;
     unsigned depth;
     struct ht_counts counts;
