@@ -121,7 +121,7 @@ static void add_costs(struct ht_snapshot *snapshot)
 static void add_in_use(struct ht_snapshot *snapshot, const struct ht_totals *totals)
 {
     double bytes = (double)totals->inuse_bytes;
-    struct ht_range range = ht_confidence_range(bytes, totals->inuse_bytes_variance);
+    struct ht_range range = ht_confidence_range(bytes, totals->inuse_bytes_variance, 0);
     bool is_large = range.high >= MIB;
     double unit = is_large ? MIB : 1024;
     const char *name = is_large ? "MiB" : "KiB";

@@ -93,7 +93,7 @@ def pprof_reads_them(t):
 @test
 def on_request(t):
     """heaptap snapshot --lifetimes has both written, without the setting; a plain one does not"""
-    process = t.start([program('plain'), 'wait'], t.preload(interval='4K', at_exit=0))
+    process = t.start([program('plain'), 'sleep', '60000'], t.preload(interval='4K', at_exit=0))
     t.check(wait_until(lambda: 'libheaptap' in open('/proc/%d/maps' % process.pid).read()), 'no library')
     result = t.run([COMMAND, 'snapshot', '--lifetimes', str(process.pid)])
     lines = result.text.splitlines()
@@ -107,7 +107,7 @@ def on_request(t):
 @test
 def kept_in_pairs(t):
     """HEAPTAP_KEEP=2 keeps two of each"""
-    process = t.start([program('plain'), 'wait'], t.preload(interval='4K', at_exit=0, keep=2, lifetimes=1))
+    process = t.start([program('plain'), 'sleep', '60000'], t.preload(interval='4K', at_exit=0, keep=2, lifetimes=1))
     t.check(wait_until(lambda: 'libheaptap' in open('/proc/%d/maps' % process.pid).read()), 'no library')
     for _ in range(4):
         t.equal(len(t.run([COMMAND, 'snapshot', str(process.pid)]).err_lines), 0, 'complaints')
