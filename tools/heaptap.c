@@ -18,6 +18,7 @@ static const struct command {
 } commands[] = {
     {"run", run_command},
     {"snapshot", snapshot_command},
+    {"interval", interval_command},
     {"doctor", doctor_command},
     {"help", help_command},
     {"--help", help_command},

@@ -57,6 +57,13 @@ static void print_snapshot(void)
     print_row("--timeout TIME", "how long to wait for a profile", "30s");
 }
 
+static void print_interval(void)
+{
+    puts("heaptap interval PID [SIZE | auto | 0]\n"
+         "Changes the interval of a program that runs with heaptap, or shows it. Profiles stay\n"
+         "unbiased: each sample keeps the weight of the interval that it was taken with.");
+}
+
 static void print_doctor(void)
 {
     puts(
@@ -72,8 +79,9 @@ bool help_print(const char *topic)
         puts("heaptap, a sampling heap profiler: which code holds the heap?\n\n"
              "  heaptap run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
              "  heaptap snapshot [OPTION]... PID\n"
+             "  heaptap interval PID [SIZE | auto | 0]\n"
              "  heaptap doctor PID | PROGRAM\n"
-             "  heaptap help [run|snapshot|doctor]\n"
+             "  heaptap help [run|snapshot|interval|doctor]\n"
              "  heaptap --version\n\n"
              "The profiles are for pprof: go tool pprof -http=: FILE\n");
         print_settings();
@@ -81,6 +89,8 @@ bool help_print(const char *topic)
         print_run();
     } else if (strcmp(topic, "snapshot") == 0) {
         print_snapshot();
+    } else if (strcmp(topic, "interval") == 0) {
+        print_interval();
     } else if (strcmp(topic, "doctor") == 0) {
         print_doctor();
     } else {

@@ -158,7 +158,7 @@ static int ask(struct snapshot *snapshot)
     struct process *process = &snapshot->process;
     unsigned answers_before = snapshot->answers;
     int64_t end = steady_nanos() + snapshot->timeout_nanos;
-    int r = ask_send(process, HT_REQUEST_PROFILE, false, &snapshot->report);
+    int r = ask_send(process, HT_REQUEST_PROFILE, NULL, false, &snapshot->report);
     if (r < 0)
         return 1;
     bool lives = true;

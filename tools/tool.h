@@ -17,6 +17,7 @@ enum {
 
 int run_command(int argc, char **argv);
 int snapshot_command(int argc, char **argv);
+int interval_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int help_command(int argc, char **argv);
 int settings_command(int argc, char **argv);

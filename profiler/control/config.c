@@ -30,15 +30,34 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .name = "HEAPTAP_INTERVAL",
         .option = "--interval",
         .argument = "SIZE",
-        .kind = HT_SETTING_SIZE,
+        .in_run = "auto",
+        .kind = HT_SETTING_INTERVAL,
         .offset = FIELD(interval_bytes),
         .least = 0,
         .most = TIB,
         .fallback = "512K",
-        .allowed = "a size such as 512K, 4M or 1 (every allocation), at most 1T, 0 to switch off",
-        .help = "bytes between two samples, on average",
-        .manual = "A size is a number of bytes, or a number and one of K, M, G, T. "
-                  "1 records every allocation exactly; 0 switches sampling off.",
+        .allowed = "auto, or a size such as 512K, 4M or 1 (every allocation), at most 1T, 0 to "
+                   "switch off",
+        .help = "bytes between two samples on average, or auto",
+        .manual =
+            "A size is a number of bytes, or a number and one of K, M, G, T. 1 records every "
+            "allocation exactly; 0 switches sampling off. With auto every allocation of a program "
+            "that allocates little is recorded, and a busy one is sampled, at an interval that "
+            "keeps to HEAPTAP_BUDGET. heaptap run sets auto unless --interval is given.",
+    },
+    {
+        .name = "HEAPTAP_BUDGET",
+        .option = "--budget",
+        .argument = "PERCENT",
+        .kind = HT_SETTING_PERCENT,
+        .offset = FIELD(budget_ppm),
+        .least = 100,
+        .most = 500000,
+        .fallback = "1",
+        .allowed = "a percentage such as 1, 0.5 or 10, from 0.01 to 50",
+        .help = "percent of the CPU time that samples may take, with an interval of auto",
+        .manual = "Of the whole process's, since its start; the first 12 MiB that it allocates are "
+                  "recorded exactly, whatever that takes.",
     },
     {
         .name = "HEAPTAP_OUTPUT",
@@ -171,6 +190,18 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
             "nothing). heaptap run uses it.",
     },
     {
+        .name = "HEAPTAP_SEED",
+        .kind = HT_SETTING_NUMBER,
+        .offset = FIELD(seed),
+        .least = 0,
+        .most = UINT32_MAX,
+        .fallback = "0",
+        .allowed = "a number up to 4294967295, 0 for one of the kernel's",
+        .help = "seed of the random numbers, for tests",
+        .manual = "With the same seed, a program whose threads first allocate in the same order "
+                  "has the same allocations sampled in each run.",
+    },
+    {
         .name = "HEAPTAP_CHECK_UNWIND",
         .kind = HT_SETTING_BOOLEAN,
         .offset = FIELD(check_unwind),
@@ -204,7 +235,8 @@ static int parse_boolean(const char *text, bool *ret_value)
 
 static bool is_within(const struct ht_setting *setting, uint64_t value)
 {
-    if (setting->kind == HT_SETTING_DURATION && value == 0)
+    if ((setting->kind == HT_SETTING_DURATION && value == 0) ||
+        (setting->kind == HT_SETTING_INTERVAL && value == HT_PARSE_AUTO))
         return true;
     return value >= setting->least && value <= setting->most;
 }
@@ -218,6 +250,12 @@ static int store(struct ht_config *config, const struct ht_setting *setting, con
     switch (setting->kind) {
     case HT_SETTING_SIZE:
         r = ht_parse_size(text, &value);
+        break;
+    case HT_SETTING_INTERVAL:
+        r = ht_parse_interval(text, &value);
+        break;
+    case HT_SETTING_PERCENT:
+        r = ht_parse_percent(text, &value);
         break;
     case HT_SETTING_DURATION:
         r = ht_parse_duration(text, (int64_t *)&value);
@@ -239,7 +277,7 @@ static int store(struct ht_config *config, const struct ht_setting *setting, con
     }
     if (r < 0 || !is_within(setting, value))
         return -EINVAL;
-    if (setting->kind == HT_SETTING_NUMBER)
+    if (setting->kind == HT_SETTING_NUMBER || setting->kind == HT_SETTING_PERCENT)
         *(unsigned *)field = (unsigned)value;
     else
         memcpy(field, &value, sizeof(value));

@@ -11,6 +11,7 @@
 
 #include "control/dump.h"
 #include "control/request.h"
+#include "control/retune.h"
 #include "control/sandbox.h"
 #include "control/signals.h"
 #include "control/status.h"
@@ -78,6 +79,7 @@ void ht_trigger_ask(void)
 struct requests {
     unsigned profiles, states;
     uint32_t profile_nonces[REQUESTS], state_nonces[REQUESTS];
+    bool sets_interval[REQUESTS]; /* which of state_nonces */
 };
 
 static void keep_request(struct requests *requests, const siginfo_t *info)
@@ -88,8 +90,21 @@ static void keep_request(struct requests *requests, const siginfo_t *info)
         return;
     if (magic == HT_REQUEST_PROFILE && requests->profiles < REQUESTS)
         requests->profile_nonces[requests->profiles++] = (uint32_t)value;
-    else if (magic == HT_REQUEST_STATUS && requests->states < REQUESTS)
+    else if ((magic == HT_REQUEST_STATUS || magic == HT_REQUEST_INTERVAL) &&
+             requests->states < REQUESTS) {
+        requests->sets_interval[requests->states] = magic == HT_REQUEST_INTERVAL;
         requests->state_nonces[requests->states++] = (uint32_t)value;
+    }
+}
+
+static void answer_states(const struct requests *requests)
+{
+    for (unsigned i = 0; i < requests->states; i++) {
+        if (requests->sets_interval[i])
+            ht_retune(requests->state_nonces[i]);
+    }
+    if (requests->states != 0)
+        ht_status_answer(config->signal, requests->state_nonces, requests->states);
 }
 
 /* Waits for one of our own signals, at most so long (< 0: for ever). */
@@ -190,8 +205,7 @@ static void *collect(void *threads)
     while (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST) == 0) {
         struct requests requests;
         take_requests(&requests, is_behind() ? 0 : until(due));
-        if (requests.states != 0)
-            ht_status_answer(config->signal, requests.state_nonces, requests.states);
+        answer_states(&requests);
         uint32_t asked = __atomic_load_n(&profiles_asked, __ATOMIC_SEQ_CST);
         if (asked != __atomic_load_n(&profiles_answered, __ATOMIC_RELAXED) ||
             requests.profiles != 0) {

@@ -1,6 +1,7 @@
 #include "report/pprof.h"
 
 #include <errno.h>
+#include <float.h>
 #include <string.h>
 
 #include "profile.pb-c.h"
@@ -62,13 +63,30 @@ static const int64_t sample_types[SAMPLE_TYPES][2] = {
 };
 
 struct encoder {
-    const struct ht_snapshot *snapshot;
+    struct ht_snapshot *snapshot;
     struct ht_totals totals;
     struct ht_mappings mappings;
     struct ht_messages messages;
     struct ht_locations locations;
     uint64_t ids[HT_DEPTH_MAX + 1];
 };
+
+/* Those from `first` on. */
+static void write_comments(struct encoder *encoder, unsigned first)
+{
+    const struct ht_snapshot *snapshot = encoder->snapshot;
+    int64_t comments[HT_COMMENTS_MAX];
+    size_t count = 0;
+    for (unsigned i = first; i < ht_min(snapshot->comment_count, HT_COMMENTS_MAX); i++) {
+        int64_t comment = ht_messages_string(&encoder->messages, snapshot->comments[i]);
+        if (comment != 0)
+            comments[count++] = comment;
+    }
+    Perftools__Profiles__Profile profile = PERFTOOLS__PROFILES__PROFILE__INIT;
+    profile.n_comment = count;
+    profile.comment = comments;
+    ht_messages_put_fields(&encoder->messages, &profile.base);
+}
 
 static void write_header(struct encoder *encoder)
 {
@@ -89,14 +107,6 @@ static void write_header(struct encoder *encoder)
     period_type.type = STRING_SPACE;
     period_type.unit = STRING_BYTES;
 
-    int64_t comments[HT_COMMENTS_MAX];
-    size_t comment_count = 0;
-    for (unsigned i = 0; i < ht_min(snapshot->comment_count, HT_COMMENTS_MAX); i++) {
-        int64_t comment = ht_messages_string(messages, snapshot->comments[i]);
-        if (comment != 0)
-            comments[comment_count++] = comment;
-    }
-
     Perftools__Profiles__Profile profile = PERFTOOLS__PROFILES__PROFILE__INIT;
     profile.n_sample_type = SAMPLE_TYPES;
     profile.sample_type = type_list;
@@ -104,10 +114,22 @@ static void write_header(struct encoder *encoder)
     profile.time_nanos = snapshot->time_nanos;
     profile.period_type = &period_type;
     profile.period = (int64_t)snapshot->interval_bytes;
-    profile.n_comment = comment_count;
-    profile.comment = comments;
     profile.default_sample_type = STRING_INUSE_SPACE;
+    profile.heaptap_version = 1;
+    profile.heaptap_process = snapshot->process;
     ht_messages_put_fields(messages, &profile.base);
+}
+
+/* None when all are exact. */
+static size_t variances_of(const struct ht_sample *sample, float ret_variances[SAMPLE_TYPES])
+{
+    bool exact = true;
+    for (int i = 0; i < SAMPLE_TYPES; i++) {
+        double variance = sample->variances[i];
+        ret_variances[i] = variance < (double)FLT_MAX ? (float)variance : FLT_MAX;
+        exact &= variance == 0;
+    }
+    return exact ? 0 : SAMPLE_TYPES;
 }
 
 static int write_sample(void *context, const struct ht_sample *sample)
@@ -140,12 +162,16 @@ static int write_sample(void *context, const struct ht_sample *sample)
     message.value = values;
     message.n_label = 1;
     message.label = label_list;
+    float variances[SAMPLE_TYPES];
+    message.n_heaptap_variance = variances_of(sample, variances);
+    message.heaptap_variance = variances;
     ht_messages_put(&encoder->messages, HT_FIELD_SAMPLE, &message.base);
 
     encoder->totals.alloc_objects += sample->alloc_objects;
     encoder->totals.alloc_bytes += sample->alloc_bytes;
     encoder->totals.inuse_objects += sample->inuse_objects;
     encoder->totals.inuse_bytes += sample->inuse_bytes;
+    encoder->totals.inuse_bytes_variance += sample->variances[3];
     encoder->totals.samples++;
     return ht_gzip_error(encoder->messages.gzip);
 }
@@ -196,10 +222,16 @@ static void write_locations(struct encoder *encoder)
  * been found, and nothing but its number is kept. The order of fields is free. */
 static int write_profile(struct encoder *encoder)
 {
+    struct ht_snapshot *snapshot = encoder->snapshot;
     write_header(encoder);
-    int r = encoder->snapshot->each_sample(encoder->snapshot, write_sample, encoder);
+    write_comments(encoder, 0);
+    int r = snapshot->each_sample(snapshot, write_sample, encoder);
     if (r != 0)
         return r;
+    unsigned written = snapshot->comment_count;
+    if (snapshot->conclude != NULL)
+        snapshot->conclude(snapshot, &encoder->totals);
+    write_comments(encoder, written);
     write_mappings(encoder);
     r = ht_locations_sort(&encoder->locations);
     if (r == 0)
@@ -209,7 +241,7 @@ static int write_profile(struct encoder *encoder)
     return r;
 }
 
-int ht_pprof_encode(const struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals)
+int ht_pprof_encode(struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals)
 {
     struct encoder *encoder = ht_arena_map(sizeof(*encoder));
     if (encoder == NULL)

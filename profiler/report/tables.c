@@ -51,6 +51,13 @@ static int show(void *context, const struct ht_site_view *site)
     if (sample.alloc_objects == 0 || sample.alloc_bytes == 0)
         return 0;
     sample.block_bytes = mean_size(counts);
+    const struct ht_variances *variances = &site->variances;
+    sample.variances[0] = variances->alloc_objects;
+    sample.variances[1] = variances->alloc_bytes;
+    if (objects != 0) {
+        sample.variances[2] = variances->inuse_objects;
+        sample.variances[3] = variances->inuse_bytes;
+    }
     return walk->visit(walk->context, &sample);
 }
 

@@ -83,21 +83,13 @@ static uintptr_t bare(uintptr_t address)
     return address & (UINTPTR_MAX >> 8);
 }
 
-static void page_count_up(uintptr_t address)
+static void page_count(uintptr_t address, int by)
 {
     uint8_t *page = ht_hot_page((void *)address);
     uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
-    while (old != UINT8_MAX && !__atomic_compare_exchange_n(page, &old, old + 1, true,
-                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
-}
-
-static void page_count_down(uintptr_t address)
-{
-    uint8_t *page = ht_hot_page((void *)address);
-    uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
-    while (old != UINT8_MAX && !__atomic_compare_exchange_n(page, &old, old - 1, true,
-                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    while ((old & HT_PAGE_COUNT) != HT_PAGE_COUNT &&
+           !__atomic_compare_exchange_n(page, &old, (uint8_t)(old + by), true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
         ;
 }
 
@@ -150,7 +142,7 @@ static bool take_out(struct stripe *stripe, uintptr_t address, struct ht_live_bl
         return false;
     *ret_block = block_of(&stripe->slots[i]);
     erase(stripe, i);
-    page_count_down(address);
+    page_count(address, -1);
     return true;
 }
 
@@ -298,7 +290,7 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
         };
         put(&stripe->slots[find(stripe, address)], &entry);
         __atomic_store_n(&stripe->used, stripe->used + 1, __ATOMIC_RELAXED);
-        page_count_up(address);
+        page_count(address, 1);
         inserted = true;
     }
     release(stripe);

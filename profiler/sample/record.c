@@ -1,5 +1,6 @@
 #include "sample/record.h"
 
+#include "sample/budget.h"
 #include "sample/exact.h"
 #include "sample/frames.h"
 #include "sample/hot.h"
@@ -15,6 +16,8 @@
 HT_THREAD_LOCAL struct ht_thread ht_thread;
 
 uint32_t ht_record_attention = 1;
+
+#define CLEAR_EVERY 32u
 
 static unsigned depth_max = 128;
 static uint64_t samples; /* and those of all tallies */
@@ -92,25 +95,35 @@ void ht_record_ask_attention(void)
     ht_record_redraw();
 }
 
+/* Where the interval changes by itself, a thread that seldom samples would notice late: its gap is
+ * cut, and drawn again there. Gaps have no memory. */
 static void draw_gap(struct ht_thread *thread)
 {
     ht_interval_id id = ht_sampler_current();
-    thread->gap_interval = id;
-    thread->bytes_until_sample = ht_sampler_draw(id, &thread->random);
+    uint64_t gap = ht_sampler_draw(id, &thread->random);
+    bool is_cut = gap >= HT_BUDGET_GAP_MAX && id != 0 && ht_budget_is_auto();
+    thread->gap_interval = is_cut ? id | HT_HOT_GAP_CUT : id;
+    thread->bytes_until_sample = is_cut ? HT_BUDGET_GAP_MAX : gap;
 }
 
-/* The first gap starts before this allocation: it is sampled as often as any other of its size. */
-static ht_interval_id begin_thread(struct ht_thread *thread, size_t size)
+/* The first gap starts before this allocation, which is then sampled as often as any other of its
+ * size. False when the gap reaches further. */
+static bool begin_thread(struct ht_thread *thread, size_t size)
 {
     thread->random = ht_sampler_seed();
     draw_gap(thread);
-    if (thread->bytes_until_sample >= size) {
-        thread->bytes_until_sample -= size;
-        return 0;
-    }
-    ht_interval_id id = (ht_interval_id)thread->gap_interval;
-    draw_gap(thread);
-    return id;
+    bool reaches = thread->bytes_until_sample < size;
+    thread->bytes_until_sample -= size;
+    return reaches;
+}
+
+/* A cut gap ended within this allocation: its other bytes, beyond the cut, are drawn for with the
+ * same interval, so that the block has one weight. */
+static bool has_sample_beyond_cut(struct ht_thread *thread, ht_interval_id id)
+{
+    uint64_t beyond = 0 - thread->bytes_until_sample;
+    ht_budget_look();
+    return ht_sampler_draw(id, &thread->random) < beyond;
 }
 
 ht_interval_id ht_record_begin(size_t size)
@@ -126,13 +139,15 @@ ht_interval_id ht_record_begin(size_t size)
         ht_record_attend();
         ht_record_resume(pause);
     }
-    if (HT_UNLIKELY(thread->random == 0))
-        return begin_thread(thread, size);
+    if (HT_UNLIKELY(thread->random == 0) && !begin_thread(thread, size))
+        return 0;
     ht_interval_id id = (ht_interval_id)thread->gap_interval;
     if (id == HT_INTERVAL_EXACT && ht_sampler_current() == HT_INTERVAL_EXACT) {
         thread->bytes_until_sample = 0;
         return id;
     }
+    if ((thread->gap_interval & HT_HOT_GAP_CUT) != 0 && !has_sample_beyond_cut(thread, id))
+        id = 0;
     draw_gap(thread);
     return thread->gap_interval != 0 ? id : 0; /* switched off since: not this one */
 }
@@ -156,7 +171,7 @@ static void ease(void)
         !__atomic_compare_exchange_n(&eased, &done, done + 1, false, __ATOMIC_RELAXED,
                                      __ATOMIC_RELAXED))
         return;
-    ht_sampler_set_interval(ht_min(ht_max(interval * 2, EASED_INTERVAL), HT_INTERVAL_MAX));
+    ht_budget_raise(interval, ht_min(ht_max(interval * 2, EASED_INTERVAL), HT_INTERVAL_MAX));
 }
 
 /* ---- stacks ---- */
@@ -275,6 +290,8 @@ static void record(const void *block, size_t size, ht_interval_id interval,
         count_drop(HT_DROP_SCRATCH);
         return;
     }
+    if (interval == HT_INTERVAL_EXACT)
+        ht_budget_tell(&(uint64_t){size});
     ht_stacks_count_alloc(live.site, ht_sampler_weight(size, interval));
     __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
     insert(block, &live);
@@ -293,6 +310,7 @@ static void record_exact(struct ht_exact *exact, const void *block, size_t size,
         return;
     }
     ht_tally_alloc(&exact->tally, live.site, size);
+    ht_budget_count(&exact->untold_bytes, size);
     if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW ||
                     !ht_shadow_insert((uintptr_t)block, size, live.site)))
         insert(block, &live);
@@ -307,12 +325,17 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
     if (HT_UNLIKELY(size > PTRDIFF_MAX))
         return;
     struct ht_record_pause pause = ht_record_pause();
+    uint32_t one_in = interval == HT_INTERVAL_EXACT ? HT_BUDGET_EXACT_ONE_IN : HT_BUDGET_ONE_IN;
+    bool is_timed = ht_budget_times(ht_budget_hash(ht_thread.borrows), one_in);
+    uint64_t began = is_timed ? ht_budget_clock() : 0;
     struct ht_exact *exact = interval == HT_INTERVAL_EXACT ? own_tables(&ht_thread) : NULL;
     if (exact != NULL)
         record_exact(exact, block, size, caller);
     else
         record(block, size, interval, caller);
     ht_thread.last_block = (uintptr_t)block;
+    if (HT_UNLIKELY(is_timed))
+        ht_budget_add(began, one_in);
     ht_record_resume(pause);
 }
 
@@ -324,19 +347,61 @@ static enum ht_live_result forget(const void *block, bool nested, struct ht_live
     return result;
 }
 
-void ht_record_free(const void *block)
+/* Most frees that look are of strangers: neighbours of a sampled block, or, where every allocation
+ * was recorded before, of one that is still there. */
+static inline __attribute__((always_inline)) bool is_stranger(const void *block)
+{
+    uintptr_t address = (uintptr_t)block;
+    const uint64_t *entry = ht_shadow_entry(address);
+    if (entry != NULL && __atomic_load_n(entry, __ATOMIC_RELAXED) != 0)
+        return false;
+    return (*ht_hot_page(block) & HT_PAGE_COUNT) == 0 || ht_live_is_absent(address);
+}
+
+/* Frees in pages where exact blocks were would look for ever: now and then one has a look whether
+ * all of them are gone. */
+HT_COLD static void clear_page(const void *block)
+{
+    if ((*ht_hot_page(block) & HT_PAGE_EXACT) != 0 && ht_sampler_current() != HT_INTERVAL_EXACT)
+        ht_shadow_clear_page((uintptr_t)block);
+}
+
+static void free_known(const void *block)
 {
     struct ht_live_block was;
     struct ht_shadow_block small;
     struct ht_exact *exact = ht_thread.exact;
-    if (exact == NULL && HT_LIKELY(ht_live_is_absent((uintptr_t)block)))
-        return; /* a neighbour of one of ours */
     struct ht_record_pause pause = ht_record_pause();
     if (exact != NULL && pause.busy == 0 && ht_shadow_remove((uintptr_t)block, &small))
         ht_tally_free(&exact->tally, small.site, small.size);
     else if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
         count_free(&was, pause.busy != 0);
     ht_record_resume(pause);
+}
+
+HT_COLD static void free_timed(const void *block)
+{
+    uint64_t began = ht_budget_clock();
+    bool is_known = !is_stranger(block);
+    if (is_known)
+        free_known(block);
+    struct ht_record_pause pause = ht_record_pause();
+    if (pause.busy == 0 && is_known)
+        ht_budget_add(began, HT_BUDGET_FREE_ONE_IN);
+    else if (pause.busy == 0)
+        ht_budget_add_look(began, HT_BUDGET_FREE_ONE_IN);
+    ht_record_resume(pause);
+}
+
+void ht_record_free(const void *block)
+{
+    uint32_t hash = ht_budget_hash(ht_thread.looks++);
+    if (HT_UNLIKELY(ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN)))
+        free_timed(block);
+    else if (!is_stranger(block))
+        free_known(block);
+    else if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
+        clear_page(block);
 }
 
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)

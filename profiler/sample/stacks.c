@@ -10,7 +10,7 @@
 /* Sites are numbered and lie in chunks, so that a live block names one in 32 bits. Number 0 is the
  * overflow's, and no stack's: a node whose mark is 0 has none. */
 #define CHUNK_SITES 1024u
-#define CHUNKS_MAX  4096u
+#define CHUNKS_MAX  (HT_SITES_MAX / CHUNK_SITES)
 #define NO_SITE     0u
 
 /* All but the counters, which are atomic, is written before the site is published. */
@@ -119,12 +119,16 @@ void ht_stacks_count_alloc(ht_site id, struct ht_weight weight)
 {
     ht_stacks_count(
         id, &(struct ht_counts){.alloc_objects = weight.objects, .alloc_bytes = weight.bytes});
+    if (weight.objects_variance > 0)
+        ht_variances_add_alloc(id, &weight);
 }
 
 void ht_stacks_count_free(ht_site id, struct ht_weight weight)
 {
     ht_stacks_count(
         id, &(struct ht_counts){.free_objects = weight.objects, .free_bytes = weight.bytes});
+    if (weight.objects_variance > 0)
+        ht_variances_add_free(id, &weight);
 }
 
 /* While a thread gives what it has tallied to the site, neither is right: then all is read
@@ -156,6 +160,7 @@ static int show_sites(ht_node leaf, ht_stacks_visit *visit, void *context)
     int r = 0;
     for (; id != NO_SITE && r == 0; id = site_at(id)->next) {
         view.counts = counts_of(id);
+        view.variances = ht_variances_of(id);
         r = visit(context, &view);
     }
     return r;
@@ -165,7 +170,8 @@ int ht_stacks_each(ht_stacks_visit *visit, void *context)
 {
     static const uintptr_t overflow_pcs[] = {HT_PC_OVERFLOW};
     int r = 0;
-    struct ht_site_view overflow = {overflow_pcs, 1, counts_of(HT_SITE_OVERFLOW)};
+    struct ht_site_view overflow = {overflow_pcs, 1, counts_of(HT_SITE_OVERFLOW),
+                                    ht_variances_of(HT_SITE_OVERFLOW)};
     if (overflow.counts.alloc_objects != 0)
         r = visit(context, &overflow);
     uint32_t count = ht_tree_count();

@@ -3,14 +3,14 @@
  * A stack is a leaf of the call tree (tree.h); it has one site for each power-of-two size of its
  * blocks, and sites hold the counters. Nothing is ever forgotten: alloc_* counters only grow, as
  * continuous profilers demand. Finding a site takes no lock; adding one does (rank HT_RANK_STACKS).
- * A site costs 40 bytes. When no memory is left, samples go to the one site HT_SITE_OVERFLOW. */
+ * A site costs 40 bytes, and 32 more (variances.h) once one of its blocks is an estimate. When no
+ * memory is left, samples go to the one site HT_SITE_OVERFLOW. */
 #ifndef HT_SAMPLE_STACKS_H
 #define HT_SAMPLE_STACKS_H
 
 #include "sample/sampler.h"
 #include "sample/tree.h"
-
-typedef uint32_t ht_site;
+#include "sample/variances.h"
 
 #define HT_SITE_OVERFLOW ((ht_site)0)
 
@@ -47,6 +47,7 @@ struct ht_site_view {
     const uintptr_t *pcs;
     unsigned depth;
     struct ht_counts counts;
+    struct ht_variances variances;
 };
 
 typedef int ht_stacks_visit(void *context, const struct ht_site_view *site);
