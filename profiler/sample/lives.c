@@ -87,8 +87,8 @@ unsigned ht_lives_age_of(int64_t nanos)
 /* Numbered from 1, in chunks. All but the sums, which are atomic doubles by their bits, is written
  * before the record is published in its site's list. Two threads may add the same one at once: then
  * there are two, which add up. */
-#define CHUNK_RECORDS 512u
-#define CHUNKS_MAX    2048u
+#define CHUNK_RECORDS 128u
+#define CHUNKS_MAX    8192u
 
 struct record {
     uint32_t next, key;
