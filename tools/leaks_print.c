@@ -38,12 +38,9 @@ static const char *bytes_of(double bytes)
 static const char *text_chance(double p)
 {
     static char result[32];
-    if (p < 1e-9)
-        return "below 1 in 10^9";
-    if (p < 1e-5)
-        snprintf(result, sizeof(result), "1 in %.0e", 1 / p);
-    else
-        snprintf(result, sizeof(result), "1 in %.0f", 1 / p);
+    if (p < 1e-6)
+        return "below 1 in a million";
+    snprintf(result, sizeof(result), "1 in %.0f", 1 / p);
     return result;
 }
 

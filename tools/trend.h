@@ -26,8 +26,10 @@
  * What ends. A start makes everything grow once; a cache fills and then stands still.
  *   One large increment has t = 1, whatever its size. A start that lasts is left out: the test is
  *   made of the whole run, of its last three quarters and of its last half, and the smallest p
- *   counts three times. What fills has to go on: the second half alone must have a drift (p below
- *   0.05), and the last quarter of the run grows by at least a third of the mean.
+ *   counts three times. What fills comes to its end, often ever more slowly. So each of the three
+ *   must go on: its second half grows at least half as fast as its first, the last quarter of the
+ *   run a third as fast as all of it, and the second half of the run alone has a drift (p below
+ *   0.05).
  *
  * Many rows. With a hundred rows one of them has p < 0.01 by chance. Holm's method (1979) adjusts p
  *   so that in a process of nothing but random walks all rows together are silent in 99 of 100

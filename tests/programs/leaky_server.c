@@ -82,7 +82,7 @@ static void replace(void **slot, void *block)
 
 NOINLINE static void get(const struct request *request)
 {
-    uint32_t key = request->random % 6000 * (request->random >> 16) % 6000;
+    uint32_t key = (request->random >> 30 ? request->random : request->random % 500) % 6000;
     struct slot *slot = &cache[mix(key) % CACHE];
     if (slot->block == NULL || slot->key != key)
         replace(&slot->block, cache_value(1000 + mix(key) % 3000));

@@ -111,14 +111,15 @@ static void table(struct trend_point *points, size_t count)
     }
 }
 
-/* Keys of a set that is drawn from: fast at first, then ever slower. */
+/* Keys of a set that is drawn from: fast at first, then ever slower; some are evicted. */
 static void keys(struct trend_point *points, size_t count)
 {
-    double capacity = 20 + exp(6 * uniform()), pace = (0.02 + 0.18 * uniform()) * (double)count;
-    double x = 0;
+    double capacity = 20 + exp(6 * uniform()), pace = (0.02 + 0.2 * uniform()) * (double)count;
+    double turnover = 0.3 * uniform(), x = 0;
     for (size_t k = 0; k < count; k++) {
         double level = capacity * (1 - exp(-(double)(k + 1) / pace));
-        x += poisson(fmax(0, level - x));
+        double gone = fmin(x, poisson(turnover * x));
+        x += poisson(fmax(0, level - (x - gone))) - gone;
         set(&points[k], x);
     }
 }
