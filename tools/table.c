@@ -9,7 +9,6 @@
 
 #include "groups.h"
 
-/* `columns` is set; rows counts cells until it is printed. */
 void table_add(struct table *table, const char *format, ...)
 {
     char *cell;
@@ -18,8 +17,8 @@ void table_add(struct table *table, const char *format, ...)
     if (vasprintf(&cell, format, arguments) < 0)
         abort();
     va_end(arguments);
-    table->cells = need_more(table->cells, table->rows + 1, sizeof(table->cells[0]));
-    table->cells[table->rows++] = cell;
+    table->cells = need_more(table->cells, table->cell_count + 1, sizeof(table->cells[0]));
+    table->cells[table->cell_count++] = cell;
 }
 
 /* Characters, not bytes. */
@@ -57,12 +56,12 @@ static void print_cut(const char *text, size_t room)
 void table_print(const struct table *table)
 {
     size_t widths[TABLE_COLUMNS_MAX] = {0}, before = 0, last = table->columns - 1;
-    for (size_t i = 0; i < table->rows; i++)
+    for (size_t i = 0; i < table->cell_count; i++)
         widths[i % table->columns] = ht_max(widths[i % table->columns], width_of(table->cells[i]));
     for (size_t i = 0; i < last; i++)
         before += widths[i] + 2;
     size_t terminal = terminal_width();
-    for (size_t i = 0; i < table->rows; i++) {
+    for (size_t i = 0; i < table->cell_count; i++) {
         const char *cell = table->cells[i];
         if (i % table->columns == last)
             print_cut(cell, terminal > before ? terminal - before : 0);
@@ -73,7 +72,7 @@ void table_print(const struct table *table)
 
 void table_free(struct table *table)
 {
-    for (size_t i = 0; i < table->rows; i++)
+    for (size_t i = 0; i < table->cell_count; i++)
         free(table->cells[i]);
     free(table->cells);
 }

@@ -7,11 +7,12 @@
 #define TABLE_COLUMNS_MAX 16
 
 struct table {
-    size_t columns, rows;
-    char **cells; /* rows * columns */
+    size_t columns; /* set by the caller */
+    size_t cell_count;
+    char **cells; /* row by row; the head first */
 };
 
-/* Adds a cell: the first `columns` are the head. All but the last column are aligned to the right. */
+/* Adds a cell. All but the last column are aligned to the right. */
 void table_add(struct table *table, const char *format, ...) HT_PRINTF(2, 3);
 void table_print(const struct table *table);
 void table_free(struct table *table);
