@@ -21,7 +21,7 @@
 
 enum { GET, LOGIN, POST, PAGE, UPLOAD, INDEX, LOG, SUBSCRIBE, KINDS };
 enum { WORKERS = 4, IN_FLIGHT = 16 };
-enum { CACHE = 2048, SESSIONS = 4096, QUEUE = 4096, HISTORY = 6000, KEYS = 1024, LINES = 3000 };
+enum { CACHE = 512, SESSIONS = 4096, QUEUE = 4096, HISTORY = 6000, KEYS = 1024, LINES = 3000 };
 
 struct request {
     uint32_t kind, number, random;
@@ -85,7 +85,7 @@ NOINLINE static void get(const struct request *request)
     uint32_t key = (request->random >> 30 ? request->random : request->random % 500) % 6000;
     struct slot *slot = &cache[mix(key) % CACHE];
     if (slot->block == NULL || slot->key != key)
-        replace(&slot->block, cache_value(1000 + mix(key) % 3000));
+        replace(&slot->block, cache_value(4000 + mix(key) % 12000));
     slot->key = key;
 }
 

@@ -315,9 +315,9 @@ TEST(edges)
 
 /* Of 20,000 reports (4,000 of one kind), TEST_ROUNDS=20000:
  *     snapshots                         3     6      11     20     32     100
- *     alarms in 100 reports, all kinds  0     0.01   0.23   0.44   0.48   0.10
- *       all rows random walks           0     0      0.15   0.70   0.72   0.80
- *       all rows sessions, the worst    0     0      1.5    3.2    3.9    0
+ *     alarms in 100 reports, all kinds  0     0.01   0.16   0.42   0.47   0.09
+ *       all rows random walks           0     0      0.15   0.57   0.42   0.88
+ *       all rows sessions, the worst    0     0      1.7    3.1    3.9    0
  * Sessions are above the promise of 1: their load drifts slowly, so that one increment is like the
  * one before. Such a stack does grow while it lasts. */
 TEST(silent_without_a_leak)
