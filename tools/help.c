@@ -28,7 +28,8 @@ static void print_run_options(void)
             continue;
         snprintf(name, sizeof(name), "%s%s%s", setting->option, setting->argument ? " " : "",
                  setting->argument ? setting->argument : "");
-        snprintf(help, sizeof(help), "%s%s", setting->argument ? "" : "do not ", setting->help);
+        snprintf(help, sizeof(help), "%s%s", setting->argument || !setting->in_run ? "" : "do not ",
+                 setting->help);
         print_row(name, help, setting->argument ? setting->fallback : NULL);
     }
     print_row("--quiet", "say nothing when the program starts and when a profile is written", NULL);
@@ -54,6 +55,7 @@ static void print_snapshot(void)
          "Lets a program that runs with heaptap write a profile, and prints the file's name.\n");
     print_row("--every TIME", "again every so often, until the program ends", NULL);
     print_row("--count NUMBER", "with --every: so many times", NULL);
+    print_row("--lifetimes", "a profile of lifetimes as well, for heaptap churn", NULL);
     print_row("--timeout TIME", "how long to wait for a profile", "30s");
 }
 

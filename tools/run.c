@@ -62,7 +62,7 @@ static int take_setting(struct run *run, char **argv, int *index)
         if (!setting->option)
             continue;
         if (!setting->argument && strcmp(argv[*index], setting->option) == 0) {
-            setenv(setting->name, "0", 1);
+            setenv(setting->name, setting->in_run ? "0" : "1", 1);
             return 0;
         }
         if (!setting->argument || !option_is(argv, index, setting->option, &value))

@@ -71,7 +71,7 @@ HT_EXPORT int heaptap_snapshot(const char *path)
         return -ENOENT;
     if (ht_sandbox_is_closed())
         return -EPERM;
-    return path != NULL ? ht_dump_to_path(path) : ht_dump_next(NULL, 0);
+    return path != NULL ? ht_dump_to_path(path) : ht_dump_next(NULL, 0, false);
 }
 
 HT_EXPORT int heaptap_snapshot_fd(int fd)

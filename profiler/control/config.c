@@ -6,6 +6,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "control/spelling.h"
 #include "sys/os.h"
 
 #include "sys/poison.h"
@@ -18,7 +19,7 @@
 #define HOURS (3600 * UINT64_C(1000) * MS)
 
 #define PREFIX          "HEAPTAP_"
-#define NAME_MAX_LENGTH 32
+#define NAME_MAX_LENGTH HT_SPELLING_MAX
 /* How much of a refused value is repeated. */
 #define SHOWN_MAX 160
 
@@ -127,6 +128,17 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .allowed = "1 or 0",
         .help = "write a profile when the program ends",
         .manual = "heaptap run sets 1 unless --no-at-exit is given.",
+    },
+    {
+        .name = "HEAPTAP_LIFETIMES",
+        .option = "--lifetimes",
+        .kind = HT_SETTING_BOOLEAN,
+        .offset = FIELD(lifetimes),
+        .fallback = "0",
+        .allowed = "1 or 0",
+        .help = "write a profile of lifetimes beside each profile",
+        .manual = "Its name ends in .lifetimes.pb.gz. heaptap churn reads it; heaptap snapshot "
+                  "--lifetimes asks for one.",
     },
     {
         .name = "HEAPTAP_DEPTH",
@@ -326,32 +338,12 @@ const struct ht_setting *ht_setting_find(const char *name)
 
 /* --- The environment. --- */
 
-/* How many letters must be changed, added or left out to make one name of the other (Levenshtein).
- * Names beyond NAME_MAX_LENGTH are cut: they are not near anything. */
-static unsigned distance_between(const char *a, const char *b)
-{
-    unsigned row[NAME_MAX_LENGTH + 1];
-    size_t length = strnlen(b, NAME_MAX_LENGTH);
-    for (unsigned j = 0; j <= length; j++)
-        row[j] = j;
-    for (unsigned i = 0; a[i] && i < NAME_MAX_LENGTH; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < length; j++) {
-            unsigned changed = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = (unsigned)ht_min(changed, ht_min(row[j], row[j + 1]) + 1);
-        }
-    }
-    return row[length];
-}
-
 /* Says that there is no such setting, and which one may have been meant. */
 static void refuse_name(const char *name, void (*refused)(const char *message))
 {
     unsigned nearest = UINT32_MAX;
     for (size_t i = 0; i < HT_SETTING_COUNT; i++)
-        nearest = (unsigned)ht_min(nearest, distance_between(name, ht_settings[i].name));
+        nearest = (unsigned)ht_min(nearest, ht_spelling_distance(name, ht_settings[i].name));
 
     char message[HT_CONFIG_ERROR_SIZE], shown[SHOWN_MAX];
     make_showable(name, shown);
@@ -359,7 +351,7 @@ static void refuse_name(const char *name, void (*refused)(const char *message))
         snprintf(message, sizeof(message), "%s is not a setting of heaptap; the nearest is", shown);
     const char *separator = " ";
     for (size_t i = 0; i < HT_SETTING_COUNT; i++) {
-        if (distance_between(name, ht_settings[i].name) != nearest)
+        if (ht_spelling_distance(name, ht_settings[i].name) != nearest)
             continue;
         n += snprintf(message + n, sizeof(message) - (size_t)n, "%s%s", separator,
                       ht_settings[i].name);

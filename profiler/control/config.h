@@ -26,7 +26,7 @@ struct ht_config {
     unsigned keep;           /* profiles that stay, the newest; 0: all */
     unsigned budget_ppm;     /* share of CPU time, where the interval is HT_PARSE_AUTO */
     unsigned seed;           /* of the random gaps; 0: the kernel's */
-    bool at_exit, follow, verbose, check_unwind;
+    bool at_exit, lifetimes, follow, verbose, check_unwind;
     char output[HT_CONFIG_TEXT_SIZE]; /* a pattern, checked but not expanded */
     char report[HT_CONFIG_TEXT_SIZE]; /* "": none */
 };
@@ -46,7 +46,7 @@ enum ht_setting_kind {
 struct ht_setting {
     const char *name; /* of the environment variable */
     /* Of `heaptap run`; NULL when there is none. With an argument it sets the value; without one
-     * (then `argument` is NULL) it sets "0" in place of `in_run`. */
+     * (then `argument` is NULL) it sets "0" in place of `in_run`, or "1" where that is NULL. */
     const char *option, *argument;
     const char *in_run; /* what `heaptap run` sets when nobody says anything; NULL: nothing */
     enum ht_setting_kind kind;
@@ -59,7 +59,7 @@ struct ht_setting {
     const char *manual;   /* what the help adds in the manual; may be NULL */
 };
 
-#define HT_SETTING_COUNT 14
+#define HT_SETTING_COUNT 15
 extern const struct ht_setting ht_settings[HT_SETTING_COUNT];
 
 void ht_config_defaults(struct ht_config *config);

@@ -9,6 +9,7 @@
 #include "control/keep.h"
 #include "control/names.h"
 #include "control/tell.h"
+#include "report/lifetimes.h"
 #include "report/pprof.h"
 #include "report/tables.h"
 #include "sample/exact.h"
@@ -48,7 +49,7 @@ void ht_dump_start(const struct ht_config *new_config)
     name_process();
     config = new_config;
     ht_names_start(config->output);
-    ht_keep_start(config->keep);
+    ht_keep_start(config->keep * (config->lifetimes ? 2 : 1));
 }
 
 uint64_t ht_dump_count(void)
@@ -68,12 +69,14 @@ struct want {
     int fd;           /* >= 0: this descriptor */
     const uint32_t *nonces;
     unsigned nonce_count;
-    bool is_last; /* the program ends */
+    bool is_last;   /* the program ends */
+    bool lifetimes; /* and that profile, too */
 };
 
 struct dump {
     struct want want;
-    bool is_named; /* the file has its temporary name while it is written */
+    bool is_lifetimes; /* it is that one's turn */
+    bool is_named;     /* the file has its temporary name while it is written */
     struct ht_telling telling;
     struct ht_snapshot snapshot;
     char final[HT_PATH_MAX], temporary[HT_PATH_MAX];
@@ -83,7 +86,10 @@ static int encode(struct dump *dump, int fd)
 {
     ht_exact_settle();
     ht_live_settle();
-    ht_snapshot_of_tables(&dump->snapshot);
+    if (dump->is_lifetimes)
+        ht_snapshot_of_lifetimes(&dump->snapshot);
+    else
+        ht_snapshot_of_tables(&dump->snapshot);
     dump->snapshot.process = process;
     ht_comments_add(&dump->snapshot, !dump->want.is_last);
     int64_t began = ht_os_thread_cpu_nanos();
@@ -132,6 +138,8 @@ static int publish_new(struct dump *dump, int fd)
 static int publish_next(struct dump *dump, int fd)
 {
     int r = publish_new(dump, fd);
+    if (dump->is_lifetimes)
+        return r;
     if (r == -EEXIST && !ht_names_have_number() && ht_os_is_special(dump->final))
         return r;
     for (unsigned attempt = 1; r == -EEXIST && attempt <= ATTEMPTS; attempt++) {
@@ -195,6 +203,19 @@ static int write_next(struct dump *dump)
     return r;
 }
 
+/* Beside the profile that has just been written. Those that the settings ask for go with it when it
+ * is too old; one that somebody asked for stays. */
+static int write_lifetimes(struct dump *dump)
+{
+    dump->is_lifetimes = true;
+    int r = ht_names_lifetimes(dump->final, sizeof(dump->final));
+    if (r == 0)
+        r = write_file(dump);
+    if (r == 0 && config->lifetimes)
+        ht_keep_written(dump->final);
+    return r;
+}
+
 /* A path without a directory is in the current one. */
 static int write_path(struct dump *dump)
 {
@@ -208,6 +229,13 @@ static bool is_next(const struct dump *dump)
     return dump->want.path == NULL && dump->want.fd < 0;
 }
 
+static void tell(struct dump *dump, int r)
+{
+    dump->telling.path = dump->final;
+    dump->telling.error = -r;
+    ht_tell(config, &dump->telling, dump->want.nonces, dump->want.nonce_count);
+}
+
 static intptr_t write_on_stack(void *argument)
 {
     struct dump *dump = argument;
@@ -218,11 +246,11 @@ static intptr_t write_on_stack(void *argument)
         r = dump->want.path != NULL ? write_path(dump) : write_next(dump);
     if (r == 0)
         __atomic_add_fetch(&written, 1, __ATOMIC_RELAXED);
-    if (is_next(dump)) {
-        dump->telling.path = dump->final;
-        dump->telling.error = -r;
-        ht_tell(config, &dump->telling, dump->want.nonces, dump->want.nonce_count);
-    }
+    if (!is_next(dump))
+        return r;
+    tell(dump, r);
+    if (r == 0 && (config->lifetimes || dump->want.lifetimes))
+        tell(dump, write_lifetimes(dump));
     return r;
 }
 
@@ -275,9 +303,10 @@ static int write_profile(const struct want *want)
     return r;
 }
 
-int ht_dump_next(const uint32_t *nonces, unsigned nonce_count)
+int ht_dump_next(const uint32_t *nonces, unsigned nonce_count, bool lifetimes)
 {
-    return write_profile(&(struct want){.fd = -1, .nonces = nonces, .nonce_count = nonce_count});
+    return write_profile(&(struct want){
+        .fd = -1, .nonces = nonces, .nonce_count = nonce_count, .lifetimes = lifetimes});
 }
 
 int ht_dump_last(void)

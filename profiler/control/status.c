@@ -101,7 +101,7 @@ static void add_counts(struct line *line)
     add_number(line, "interval", ht_sampler_interval());
     add_number(line, "auto", ht_budget_is_auto());
     add_number(line, "interval_error", (uint64_t)ht_retune_error());
-    add_number(line, "eased", counts.eased);
+    add_number(line, "eased", ht_budget_eased());
     add_number(line, "samples", counts.samples);
     add_number(line, "live", ht_live_count());
     add_number(line, "stacks", ht_stacks_total());

@@ -1,7 +1,9 @@
 #include "sample/budget.h"
 
+#include "sample/clock.h"
 #include "sample/pace.h"
 #include "sample/sampler.h"
+#include "sys/arena.h"
 #include "sys/os.h"
 
 #include "sys/poison.h"
@@ -28,36 +30,23 @@ static uint64_t look_ticks;  /* and of looks for nothing */
 static uint64_t start_bytes; /* recorded at an interval of 1, up to HT_BUDGET_START_BYTES */
 static uint64_t least = 1;   /* interval that memory allows */
 
-/* ---- ticks and time ---- */
+/* ---- what is spent ---- */
 
-static struct {
-    uint64_t ticks;
-    int64_t nanos;
-    uint64_t reading; /* ticks that pass between two readings */
-} origin;
+static uint64_t reading; /* ticks that pass between two readings of the clock */
 
 static void start_clock(void)
 {
-    origin.reading = TICKS_MAX;
+    ht_clock_start();
+    reading = TICKS_MAX;
     for (int i = 0; i < 16; i++) {
         uint64_t before = ht_arch_ticks();
-        origin.reading = ht_min(origin.reading, ht_arch_ticks() - before);
+        reading = ht_min(reading, ht_arch_ticks() - before);
     }
-    origin.ticks = ht_arch_ticks();
-    origin.nanos = ht_os_steady_nanos();
-}
-
-/* 0 as long as it cannot be told. */
-static double ticks_per_nano(void)
-{
-    int64_t nanos = ht_os_steady_nanos() - origin.nanos;
-    uint64_t ticks = ht_arch_ticks() - origin.ticks;
-    return origin.nanos != 0 && nanos > 100000 ? (double)ticks / (double)nanos : 0;
 }
 
 int64_t ht_budget_nanos(void)
 {
-    double rate = ticks_per_nano();
+    double rate = ht_clock_rate();
     double ticks = (double)(__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) +
                             __atomic_load_n(&look_ticks, __ATOMIC_RELAXED));
     return rate > 0 ? (int64_t)(ticks / rate) : 0;
@@ -110,7 +99,7 @@ static void look_at(int64_t cost, int64_t looks, int64_t cpu, int64_t nanos)
 
 static void look(void)
 {
-    double rate = ticks_per_nano();
+    double rate = ht_clock_rate();
     int64_t cpu = ht_os_cpu_nanos(), nanos = ht_os_steady_nanos();
     int64_t window = ht_sampler_interval() < SHORT_INTERVAL ? WINDOW_SHORT_NANOS : WINDOW_NANOS;
     if (rate <= 0 || nanos <= account.nanos ||
@@ -134,12 +123,10 @@ void ht_budget_look(void)
     __atomic_store_n(&looking, 0, __ATOMIC_RELEASE);
 }
 
-/* ---- what is spent ---- */
-
 static void add(uint64_t *sum, uint64_t began, uint32_t weight)
 {
     uint64_t took = ht_budget_clock() - began;
-    took = ht_min(took - ht_min(took, origin.reading), TICKS_MAX);
+    took = ht_min(took - ht_min(took, reading), TICKS_MAX);
     __atomic_fetch_add(sum, took * weight, __ATOMIC_RELAXED);
     ht_budget_look();
 }
@@ -182,7 +169,7 @@ void ht_budget_set_share(unsigned new_share_ppm)
 
 int ht_budget_set_interval(uint64_t interval)
 {
-    if (origin.nanos == 0)
+    if (reading == 0)
         start_clock();
     bool is_auto = interval == HT_INTERVAL_AUTO;
     uint64_t first = is_auto ? __atomic_load_n(&least, __ATOMIC_RELAXED) : interval;
@@ -192,13 +179,34 @@ int ht_budget_set_interval(uint64_t interval)
     return r;
 }
 
-bool ht_budget_raise(uint64_t from, uint64_t to)
+/* ---- memory ---- */
+
+/* An interval below 64 would slow nothing down, since hardly a block is that small. */
+#define EASE_FROM      (HT_ARENA_FULL / 2)
+#define EASE_STEP      2u
+#define EASED_INTERVAL 64u
+
+static unsigned eased;
+
+void ht_budget_ease(void)
 {
+    unsigned fullness = ht_arena_table_fullness();
+    unsigned done = __atomic_load_n(&eased, __ATOMIC_RELAXED);
+    if (HT_LIKELY(fullness < EASE_FROM + done * EASE_STEP))
+        return;
     ht_interval_id now = ht_sampler_current();
-    if (ht_sampler_interval_of(now) != from || !ht_sampler_change(now, to))
-        return false;
-    __atomic_store_n(&least, to, __ATOMIC_RELAXED);
-    return true;
+    uint64_t interval = ht_sampler_interval_of(now);
+    uint64_t next = ht_min(ht_max(interval * 2, EASED_INTERVAL), HT_INTERVAL_MAX);
+    if (interval == 0 || !__atomic_compare_exchange_n(&eased, &done, done + 1, false,
+                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        return;
+    ht_sampler_change(now, next);
+    __atomic_store_n(&least, next, __ATOMIC_RELAXED);
+}
+
+unsigned ht_budget_eased(void)
+{
+    return __atomic_load_n(&eased, __ATOMIC_RELAXED);
 }
 
 void ht_budget_fork_child(void)

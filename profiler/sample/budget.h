@@ -33,9 +33,12 @@ int ht_budget_set_interval(uint64_t interval);
 void ht_budget_set_share(unsigned share_ppm);
 bool ht_budget_is_auto(void);
 
-/* Memory runs short: the interval is at least this from now on, where it is not fixed by the API
- * after that. False when somebody else has changed it meanwhile. */
-bool ht_budget_raise(uint64_t from, uint64_t to);
+/* Before memory ends: from half of the tables' memory on, every further 32nd doubles the interval,
+ * whether it is fixed or not, and it is never shorter again by itself. Tables then fill ever more
+ * slowly, and what is recorded goes on being unbiased. Context: sample. */
+void ht_budget_ease(void);
+/* How often. */
+unsigned ht_budget_eased(void);
 
 /* ---- timing ---- */
 

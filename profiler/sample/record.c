@@ -3,7 +3,9 @@
 #include "sample/budget.h"
 #include "sample/exact.h"
 #include "sample/frames.h"
+#include "sample/gap.h"
 #include "sample/hot.h"
+#include "sample/lives.h"
 #include "sample/scratch.h"
 #include "sample/shadow.h"
 #include "sample/unwind.h"
@@ -18,11 +20,11 @@ HT_THREAD_LOCAL struct ht_thread ht_thread;
 uint32_t ht_record_attention = 1;
 
 #define CLEAR_EVERY 32u
+#define EASE_EVERY  256u /* where every allocation is recorded */
 
 static unsigned depth_max = 128;
 static uint64_t samples; /* and those of all tallies */
 static uint64_t drops[HT_DROPS];
-static unsigned eased; /* times that ease() has doubled the interval */
 
 static void count_drop(enum ht_drop reason)
 {
@@ -35,7 +37,6 @@ struct ht_record_counts ht_record_counts(void)
                                                  ht_tally_samples()};
     for (unsigned i = 0; i < HT_DROPS; i++)
         counts.drops[i] = __atomic_load_n(&drops[i], __ATOMIC_RELAXED);
-    counts.eased = __atomic_load_n(&eased, __ATOMIC_RELAXED);
     return counts;
 }
 
@@ -95,37 +96,6 @@ void ht_record_ask_attention(void)
     ht_record_redraw();
 }
 
-/* Where the interval changes by itself, a thread that seldom samples would notice late: its gap is
- * cut, and drawn again there. Gaps have no memory. */
-static void draw_gap(struct ht_thread *thread)
-{
-    ht_interval_id id = ht_sampler_current();
-    uint64_t gap = ht_sampler_draw(id, &thread->random);
-    bool is_cut = gap >= HT_BUDGET_GAP_MAX && id != 0 && ht_budget_is_auto();
-    thread->gap_interval = is_cut ? id | HT_HOT_GAP_CUT : id;
-    thread->bytes_until_sample = is_cut ? HT_BUDGET_GAP_MAX : gap;
-}
-
-/* The first gap starts before this allocation, which is then sampled as often as any other of its
- * size. False when the gap reaches further. */
-static bool begin_thread(struct ht_thread *thread, size_t size)
-{
-    thread->random = ht_sampler_seed();
-    draw_gap(thread);
-    bool reaches = thread->bytes_until_sample < size;
-    thread->bytes_until_sample -= size;
-    return reaches;
-}
-
-/* A cut gap ended within this allocation: its other bytes, beyond the cut, are drawn for with the
- * same interval, so that the block has one weight. */
-static bool has_sample_beyond_cut(struct ht_thread *thread, ht_interval_id id)
-{
-    uint64_t beyond = 0 - thread->bytes_until_sample;
-    ht_budget_look();
-    return ht_sampler_draw(id, &thread->random) < beyond;
-}
-
 ht_interval_id ht_record_begin(size_t size)
 {
     struct ht_thread *thread = &ht_thread;
@@ -139,39 +109,17 @@ ht_interval_id ht_record_begin(size_t size)
         ht_record_attend();
         ht_record_resume(pause);
     }
-    if (HT_UNLIKELY(thread->random == 0) && !begin_thread(thread, size))
+    if (HT_UNLIKELY(thread->random == 0) && !ht_gap_start(thread, size))
         return 0;
     ht_interval_id id = (ht_interval_id)thread->gap_interval;
     if (id == HT_INTERVAL_EXACT && ht_sampler_current() == HT_INTERVAL_EXACT) {
         thread->bytes_until_sample = 0;
         return id;
     }
-    if ((thread->gap_interval & HT_HOT_GAP_CUT) != 0 && !has_sample_beyond_cut(thread, id))
+    if ((thread->gap_interval & HT_HOT_GAP_CUT) != 0 && !ht_gap_ends_beyond_cut(thread, id))
         id = 0;
-    draw_gap(thread);
+    ht_gap_draw(thread);
     return thread->gap_interval != 0 ? id : 0; /* switched off since: not this one */
-}
-
-/* ---- before memory ends ---- */
-
-/* From half of the tables' memory on, every further 32nd doubles the interval: tables then fill
- * ever more slowly, and what is recorded goes on being unbiased. An interval below 64 would slow
- * nothing down, since hardly a block is that small. */
-#define EASE_FROM      (HT_ARENA_FULL / 2)
-#define EASE_STEP      2u
-#define EASED_INTERVAL 64u
-#define EASE_EVERY     256u /* where every allocation is recorded */
-
-static void ease(void)
-{
-    unsigned fullness = ht_arena_table_fullness();
-    unsigned done = __atomic_load_n(&eased, __ATOMIC_RELAXED);
-    uint64_t interval = ht_sampler_interval();
-    if (HT_LIKELY(fullness < EASE_FROM + done * EASE_STEP) || interval == 0 ||
-        !__atomic_compare_exchange_n(&eased, &done, done + 1, false, __ATOMIC_RELAXED,
-                                     __ATOMIC_RELAXED))
-        return;
-    ht_budget_raise(interval, ht_min(ht_max(interval * 2, EASED_INTERVAL), HT_INTERVAL_MAX));
 }
 
 /* ---- stacks ---- */
@@ -237,7 +185,10 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
         return NULL;
     }
     thread->exact_wait = 1000;
-    return thread->exact = ht_learn_is_ready() ? ht_exact_take(depth_max) : NULL;
+    thread->exact = ht_learn_is_ready() ? ht_exact_take(depth_max) : NULL;
+    if (thread->exact != NULL)
+        thread->exact->unfollowed = ht_lives_gap(&thread->random);
+    return thread->exact;
 }
 
 /* False when it is not a stack of which a memo can be kept. */
@@ -272,6 +223,14 @@ static void count_free(const struct ht_live_block *block, bool nested)
         ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
 }
 
+/* The block is given back: what it was is counted, and how it lived. */
+static void end(const struct ht_live_block *block, bool nested)
+{
+    count_free(block, nested);
+    if (block->birth != 0 && !nested)
+        ht_lives_end(block, depth_max);
+}
+
 static void insert(const void *block, const struct ht_live_block *live)
 {
     if (HT_UNLIKELY(live->site == HT_SITE_OVERFLOW))
@@ -292,10 +251,13 @@ static void record(const void *block, size_t size, ht_interval_id interval,
     }
     if (interval == HT_INTERVAL_EXACT)
         ht_budget_tell(&(uint64_t){size});
-    ht_stacks_count_alloc(live.site, ht_sampler_weight(size, interval));
+    struct ht_weight weight = ht_sampler_weight(size, interval);
+    if (ht_lives_follows(size, interval, weight.objects, &ht_thread.random))
+        live.birth = ht_lives_birth();
+    ht_stacks_count_alloc(live.site, weight);
     __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
     insert(block, &live);
-    ease();
+    ht_budget_ease();
 }
 
 /* At an interval of 1, in a thread that has tables of its own. */
@@ -311,11 +273,15 @@ static void record_exact(struct ht_exact *exact, const void *block, size_t size,
     }
     ht_tally_alloc(&exact->tally, live.site, size);
     ht_budget_count(&exact->untold_bytes, size);
-    if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW ||
+    if (HT_UNLIKELY(ht_lives_follows_exact(&exact->unfollowed, size))) {
+        live.birth = ht_lives_birth();
+        exact->unfollowed = ht_lives_gap(&ht_thread.random);
+    }
+    if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW || live.birth != 0 ||
                     !ht_shadow_insert((uintptr_t)block, size, live.site)))
         insert(block, &live);
     if (HT_UNLIKELY(exact->tally.samples % EASE_EVERY == 0))
-        ease();
+        ht_budget_ease();
 }
 
 void ht_record_block(const void *block, size_t size, ht_interval_id interval,
@@ -347,6 +313,12 @@ static enum ht_live_result forget(const void *block, bool nested, struct ht_live
     return result;
 }
 
+/* Every allocation of this thread is recorded: nearly all frees are of blocks that are known. */
+static inline bool is_exact_now(void)
+{
+    return ht_thread.exact != NULL && ht_sampler_current() == HT_INTERVAL_EXACT;
+}
+
 /* Most frees that look are of strangers: neighbours of a sampled block, or, where every allocation
  * was recorded before, of one that is still there. */
 static inline __attribute__((always_inline)) bool is_stranger(const void *block)
@@ -366,7 +338,7 @@ HT_COLD static void clear_page(const void *block)
         ht_shadow_clear_page((uintptr_t)block);
 }
 
-static void free_known(const void *block)
+static inline __attribute__((always_inline)) void free_known(const void *block)
 {
     struct ht_live_block was;
     struct ht_shadow_block small;
@@ -375,7 +347,7 @@ static void free_known(const void *block)
     if (exact != NULL && pause.busy == 0 && ht_shadow_remove((uintptr_t)block, &small))
         ht_tally_free(&exact->tally, small.site, small.size);
     else if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
-        count_free(&was, pause.busy != 0);
+        end(&was, pause.busy != 0);
     ht_record_resume(pause);
 }
 
@@ -396,12 +368,14 @@ HT_COLD static void free_timed(const void *block)
 void ht_record_free(const void *block)
 {
     uint32_t hash = ht_budget_hash(ht_thread.looks++);
-    if (HT_UNLIKELY(ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN)))
+    if (HT_UNLIKELY(ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN))) {
         free_timed(block);
-    else if (!is_stranger(block))
+    } else if (!is_exact_now() && is_stranger(block)) {
+        if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
+            clear_page(block);
+    } else {
         free_known(block);
-    else if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
-        clear_page(block);
+    }
 }
 
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)
@@ -415,7 +389,7 @@ enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *re
 void ht_record_freed(const struct ht_live_block *block)
 {
     struct ht_record_pause pause = ht_record_pause();
-    count_free(block, pause.busy != 0);
+    end(block, pause.busy != 0);
     ht_record_resume(pause);
 }
 

@@ -214,6 +214,17 @@ double ht_sampler_hit_probability(double x)
     return 1 - (1 - one_minus_exp(r)) / (double)(UINT64_C(1) << k);
 }
 
+double ht_sampler_uniform(uint64_t *random)
+{
+    return (double)((next_random(random) >> 11) + 1) * 0x1p-53;
+}
+
+/* The draw is finite, at most 36.7 intervals. */
+uint64_t ht_sampler_gap(uint64_t interval, uint64_t *random)
+{
+    return (uint64_t)(-ht_sampler_log(ht_sampler_uniform(random)) * (double)interval);
+}
+
 uint64_t ht_sampler_draw(ht_interval_id id, uint64_t *random)
 {
     uint64_t interval = ht_sampler_interval_of(id);
@@ -221,14 +232,16 @@ uint64_t ht_sampler_draw(ht_interval_id id, uint64_t *random)
         return OFF_GAP;
     if (interval == 1)
         return 0;
-    /* U in (0, 1]: the draw is finite, at most 36.7 intervals. */
-    double u = (double)((next_random(random) >> 11) + 1) * 0x1p-53;
-    return (uint64_t)(-ht_sampler_log(u) * (double)interval);
+    return ht_sampler_gap(interval, random);
 }
 
 struct ht_weight ht_sampler_weight(size_t size, ht_interval_id id)
 {
-    uint64_t interval = ht_sampler_interval_of(id);
+    return ht_sampler_weight_at(size, ht_sampler_interval_of(id));
+}
+
+struct ht_weight ht_sampler_weight_at(size_t size, uint64_t interval)
+{
     if (interval <= 1)
         return (struct ht_weight){.objects = UINT64_C(1) << HT_OBJECTS_SHIFT,
                                   .bytes = (uint64_t)size << HT_BYTES_SHIFT};

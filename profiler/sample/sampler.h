@@ -37,6 +37,9 @@ uint64_t ht_sampler_interval_of(ht_interval_id id);
  * an interval of 1; 16 MiB where sampling is off. `random` is the thread's generator, never 0.
  * Context: any. */
 uint64_t ht_sampler_draw(ht_interval_id id, uint64_t *random);
+/* The same for any interval above 1; a number in (0, 1]. */
+uint64_t ht_sampler_gap(uint64_t interval, uint64_t *random);
+double ht_sampler_uniform(uint64_t *random);
 /* A state for a new thread's generator, from the kernel; or, after ht_sampler_set_seed() with
  * another value than 0, from that and the number of states given before: runs in which threads make
  * their first allocation in the same order then draw the same gaps. */
@@ -61,6 +64,7 @@ struct ht_weight {
 };
 
 struct ht_weight ht_sampler_weight(size_t size, ht_interval_id id);
+struct ht_weight ht_sampler_weight_at(size_t size, uint64_t interval);
 
 /* 1 - exp(-x) and ln(x) for x > 0, each to 1e-15 relative. The preload must not depend on libm. */
 double ht_sampler_hit_probability(double x);

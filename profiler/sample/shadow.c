@@ -75,6 +75,16 @@ uint64_t *ht_shadow_make_entry(uintptr_t address)
 
 /* ---- pages ---- */
 
+void ht_shadow_count_in_page(uintptr_t address, int by)
+{
+    uint8_t *page = ht_hot_page((void *)address);
+    uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
+    while ((old & HT_PAGE_COUNT) != HT_PAGE_COUNT &&
+           !__atomic_compare_exchange_n(page, &old, (uint8_t)(old + by), true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+        ;
+}
+
 void ht_shadow_mark_page(uint8_t *page)
 {
     uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED), marked;

@@ -83,6 +83,8 @@ static inline void ht_shadow_expect(uintptr_t address)
         __builtin_prefetch(entry, 1);
 }
 
+/* A block of live.h more in its page, or one less. */
+void ht_shadow_count_in_page(uintptr_t address, int by);
 /* Sets the page's bit for exact blocks; afterwards it is not being cleared. */
 HT_COLD void ht_shadow_mark_page(uint8_t *page);
 /* Clears it, if no block of that page is here any more. Context: sample, when no interval of 1 is in

@@ -38,7 +38,7 @@ union bits {
     double value;
 };
 
-static void add(uint64_t *sum, double value)
+void ht_variances_add(uint64_t *sum, double value)
 {
     union bits was = {__atomic_load_n(sum, __ATOMIC_RELAXED)}, is;
     do
@@ -54,10 +54,10 @@ void ht_variances_add_alloc(ht_site site, const struct ht_weight *weight)
         __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
         return;
     }
-    add(&record->alloc_objects, weight->objects_variance);
-    add(&record->alloc_bytes, weight->bytes_variance);
-    add(&record->inuse_objects, weight->objects_variance);
-    add(&record->inuse_bytes, weight->bytes_variance);
+    ht_variances_add(&record->alloc_objects, weight->objects_variance);
+    ht_variances_add(&record->alloc_bytes, weight->bytes_variance);
+    ht_variances_add(&record->inuse_objects, weight->objects_variance);
+    ht_variances_add(&record->inuse_bytes, weight->bytes_variance);
 }
 
 void ht_variances_add_free(ht_site site, const struct ht_weight *weight)
@@ -65,11 +65,11 @@ void ht_variances_add_free(ht_site site, const struct ht_weight *weight)
     struct record *record = find(site);
     if (HT_UNLIKELY(record == NULL)) /* its allocation found no memory */
         return;
-    add(&record->inuse_objects, -weight->objects_variance);
-    add(&record->inuse_bytes, -weight->bytes_variance);
+    ht_variances_add(&record->inuse_objects, -weight->objects_variance);
+    ht_variances_add(&record->inuse_bytes, -weight->bytes_variance);
 }
 
-static double read(const uint64_t *sum)
+double ht_variances_read(const uint64_t *sum)
 {
     union bits now = {__atomic_load_n(sum, __ATOMIC_RELAXED)};
     return now.value > 0 ? now.value : 0;
@@ -81,10 +81,10 @@ struct ht_variances ht_variances_of(ht_site site)
     if (record == NULL)
         return (struct ht_variances){0};
     return (struct ht_variances){
-        .alloc_objects = read(&record->alloc_objects),
-        .alloc_bytes = read(&record->alloc_bytes),
-        .inuse_objects = read(&record->inuse_objects),
-        .inuse_bytes = read(&record->inuse_bytes),
+        .alloc_objects = ht_variances_read(&record->alloc_objects),
+        .alloc_bytes = ht_variances_read(&record->alloc_bytes),
+        .inuse_objects = ht_variances_read(&record->inuse_objects),
+        .inuse_bytes = ht_variances_read(&record->inuse_bytes),
     };
 }
 

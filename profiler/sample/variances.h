@@ -27,6 +27,10 @@ void ht_variances_add_free(ht_site site, const struct ht_weight *weight);
  * Context: any. */
 struct ht_variances ht_variances_of(ht_site site);
 
+/* An atomic double, kept as its bits: adds to it; reads it, at least 0. Context: any. */
+void ht_variances_add(uint64_t *sum, double value);
+double ht_variances_read(const uint64_t *sum);
+
 /* Blocks whose variance found no memory: the errors that a profile shows are too small. */
 uint64_t ht_variances_lost(void);
 

@@ -3,15 +3,17 @@
 
     python3 tests/bench/estimator.py                     1,000 runs at 64 KiB, in two minutes on two cores
     ... --interval 512K --runs 200 --minutes 10          at 512 KiB, 64 KiB or 4 KiB; it ends when either is reached
-    ... --profiler heaptap                               one of them: heaptap, jemalloc, gperftools
+    ... --profiler heaptap                               some of them: heaptap, jemalloc, jemalloc-summed, gperftools
     ... --column alloc_bytes                             other columns than those in use, which all profilers have
     ... --markdown
 
 In each round the program runs once under each profiler, which writes what it knows when the program ends. jemalloc's
 profile is read as jeprof reads it: the objects and bytes of each stack are multiplied by 1 / (1 - exp(-size /
-interval)), with the mean size of the stack; so is gperftools', where a line is a block. Stacks are matched with the
-program's functions by address. Under heaptap the interval changes while the program runs; the others have one, or
-forget what they have when it is changed, so for them the sites about that are like the rest.
+interval)), with the mean size of the stack. Since 5.3 it writes such numbers that this comes out right; before,
+and with prof_unbias:false (jemalloc-summed), it wrote the sums. gperftools' text has a line for each block, and is
+read the same way. Stacks are matched with the program's functions by address. Under heaptap the interval changes while
+the program runs; the others have one, or forget what they have when it is changed, so for them the sites about that
+are like the rest.
 
 A cell is the bias ± its standard error, and in parentheses the standard deviation of one run, all in % of the truth.
 Of heaptap a line for each column says how that is beside theory. Needs Python 3.9, nm, and what the tests need."""
@@ -39,6 +41,7 @@ COLUMNS = list(pprof_reader.Values._fields)
 INTERVALS = {"512K": 512 << 10, "64K": 64 << 10, "4K": 4 << 10}
 KURTOSIS_MAX, VARIANCE_MIN = 0.3, 3.0  # as in test_estimator.py
 ODD_SPREAD = 0.1
+PROFILERS = ["heaptap", "jemalloc", "jemalloc-summed", "gperftools"]
 
 
 class Symbols:
@@ -107,7 +110,7 @@ class Heaptap:
 
 
 class Jemalloc:
-    name, columns, package = "jemalloc", COLUMNS, "libjemalloc2"
+    name, columns, package, more = "jemalloc", COLUMNS, "libjemalloc2", ""
 
     def __init__(self, build):
         self.library = harness.allocator("jemalloc")
@@ -115,11 +118,16 @@ class Jemalloc:
 
     def environment(self, interval, seed, output):
         return {"LD_PRELOAD": self.library,
-                "MALLOC_CONF": f"prof:true,lg_prof_sample:{interval.bit_length() - 1},prof_final:true,prof_accum:true,"
-                               f"prof_prefix:{output}"}
+                "MALLOC_CONF": f"prof:true,prof_final:true,prof_accum:true,prof_prefix:{output},"
+                               f"lg_prof_sample:{interval.bit_length() - 1}{self.more}"}
 
     def read(self, output, pid, symbols):
         return read_text(glob.glob(f"{output}.{pid}.*.heap")[0], symbols), None
+
+
+class JemallocSummed(Jemalloc):
+    """As before 5.3: what a stack's samples sum up to is written, and scaled by who reads it."""
+    name, more = "jemalloc-summed", ",prof_unbias:false"
 
 
 class Gperftools:
@@ -183,7 +191,7 @@ def arguments():
     parser.add_argument("--interval", choices=INTERVALS, default="64K")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--profiler", nargs="+", choices=["heaptap", "jemalloc", "gperftools"])
+    parser.add_argument("--profiler", nargs="+", choices=PROFILERS)
     parser.add_argument("--column", nargs="+", choices=COLUMNS, default=["inuse_objects", "inuse_bytes"])
     parser.add_argument("--markdown", action="store_true")
     return parser.parse_args()
@@ -191,7 +199,7 @@ def arguments():
 
 def chosen_profilers(options, build):
     """Those that are asked for and there."""
-    for profiler in (Heaptap(build), Jemalloc(build), Gperftools(build)):
+    for profiler in [kind(build) for kind in (Heaptap, Jemalloc, JemallocSummed, Gperftools)]:
         if options.profiler and profiler.name not in options.profiler:
             continue
         if profiler.missing:
@@ -264,8 +272,9 @@ def verdicts(results, interval):
             covered += sum(low <= series.true <= high for low, high in ranges)
             cases += runs
         spread = math.sqrt(sum(squares) / len(squares))
-        yield (f"{column}: the worst mean of {len(squares)} sites, {worst[1]}, is off by {worst[0]:.1f} standard errors; "
-               f"standard deviation {spread:.3f} of theory's, beyond a tenth of it: {', '.join(odd) or 'none'}; "
+        yield (f"{column}: the worst mean of {len(squares)} sites is that of {worst[1]}, off by {worst[0]:.1f} "
+               f"standard errors; standard deviation {spread:.3f} of theory's, beyond a tenth of it: "
+               f"{', '.join(odd) or 'none'}; "
                f"{100 * covered / cases:.2f} % of {cases} intervals hold the truth")
 
 

@@ -340,7 +340,8 @@ static void change_intervals(void)
                  {first * 4, &of_coarser, 20000, 20000},
                  {1, &of_exact, 50, 1500},
                  {first, &of_again, 7000, 1500}};
-    for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+    /* volatile: unrolled, the loop would have four places, and four stacks. */
+    for (volatile unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         change_interval(steps[i].interval);
         fill_and_free(steps[i].site, steps[i].size);
         fill_and_free(&of_changing, steps[i].size_of_changing);

@@ -353,7 +353,8 @@ class Profile:
             found.append('string 0 is not empty')
         if self.sample_types != SAMPLE_TYPES:
             found.append('sample types are %r' % (self.sample_types,))
-        if self.default_type != 'inuse_space':
+        of_lives = any(label[0] == 'lifetime' for s in self.samples for label in s.labels)
+        if self.default_type != ('alloc_space' if of_lives else 'inuse_space'):
             found.append('default sample type is %r' % self.default_type)
         if self.period_type != ('space', 'bytes'):
             found.append('period type is %r' % (self.period_type,))
