@@ -105,6 +105,13 @@ double trend_student_quantile(double chance, double freedom)
     return high;
 }
 
+/* The least that sampling adds to the variance of a growth. */
+static double sampling_variance(const struct trend_point *start, const struct trend_point *last)
+{
+    double growth = last->bytes - start->bytes;
+    return fmax(last->variance / last->bytes * growth, fabs(last->variance - start->variance));
+}
+
 /* The drift of the increments from `first` on. */
 struct drift {
     double growth, error; /* standard error of the growth */
@@ -127,8 +134,7 @@ static struct drift drift_from(const struct series *series, size_t first)
         squares += rest * rest;
     }
     double variance = n > 1 ? squares / (double)(n - 1) * (double)n : INFINITY;
-    variance = fmax(variance, last->variance / last->bytes * drift.growth);
-    drift.error = sqrt(variance);
+    drift.error = sqrt(fmax(variance, sampling_variance(&series->points[at(series, first)], last)));
     if (n > 1)
         drift.p = trend_student_tail(drift.growth / drift.error, (double)(n - 1));
     return drift;
@@ -139,10 +145,10 @@ static double samples_since(const struct series *series, size_t first)
 {
     const struct trend_point *start = &series->points[at(series, first)];
     const struct trend_point *last = &series->points[at(series, series->increments)];
-    double objects = last->objects - start->objects;
-    if (!(last->variance > 0))
+    double growth = last->bytes - start->bytes, objects = last->objects - start->objects;
+    if (!(growth > 0) || !(sampling_variance(start, last) > 0))
         return objects;
-    return fmin((last->bytes - start->bytes) * last->bytes / last->variance, objects);
+    return fmin(growth * growth / sampling_variance(start, last), objects);
 }
 
 static double pace(const struct series *series, size_t from, size_t to)

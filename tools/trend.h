@@ -17,11 +17,13 @@
  *   That is also why there is a stride: of many snapshots only every so manieth is taken, such that
  *   16 to 31 increments remain. A walk has the same t then, and a leak below scatter a larger one.
  *
- * Few samples. The growth D = x_K - x_1 consists of blocks that were sampled, and each byte of it
- *   adds at least c = V_K / x_K to its variance (V: of the estimate of x, from the profile). So t is
- *   at most D / sqrt(c D) = sqrt(D / c), the root of the number of samples in the growth; and below
+ * Few samples. The growth D = x_K - x_1 is what came less what went, N - G, each with a variance of
+ *   its own, while what lives in both snapshots cancels. So Var(D) = Var(N) + Var(G) is at least
+ *   their difference, V_K - V_1 (V: of the estimate of x, from the profile), and at least c D, where
+ *   c = V_K / x_K is what a byte adds. The larger of both is a floor for the variance that is seen in
+ *   the increments, so t is at most the root of the number of samples in the growth; and below
  *   TREND_SAMPLES_MIN samples, or objects, nothing is said. The upper bound V_1 + V_K would be too
- *   much: blocks that live in both snapshots cancel.
+ *   much: a leak beside a large table that stays would not be seen.
  *
  * What ends. A start makes everything grow once; a cache fills and then stands still.
  *   One large increment has t = 1, whatever its size. A start that lasts is left out: the test is
