@@ -18,6 +18,8 @@ static const struct command {
 } commands[] = {
     {"run", run_command},
     {"snapshot", snapshot_command},
+    {"top", top_command},
+    {"diff", diff_command},
     {"doctor", doctor_command},
     {"help", help_command},
     {"--help", help_command},

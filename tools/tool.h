@@ -17,6 +17,8 @@ enum {
 
 int run_command(int argc, char **argv);
 int snapshot_command(int argc, char **argv);
+int top_command(int argc, char **argv);
+int diff_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int help_command(int argc, char **argv);
 int settings_command(int argc, char **argv);
