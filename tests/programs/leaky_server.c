@@ -133,6 +133,7 @@ NOINLINE static void upload(const struct request *request)
         die("no memory");
     allocated += size * 2;
     free(copy);
+    STAY();
 }
 
 NOINLINE static void index_key(const struct request *request)
@@ -169,6 +170,7 @@ NOINLINE static void finish(void *header, size_t size)
         return;
     }
     free(header);
+    STAY();
 }
 
 NOINLINE static void handle(const struct request *request)
@@ -184,6 +186,7 @@ NOINLINE static void handle(const struct request *request)
     if (shared)
         pthread_mutex_unlock(&lock);
     finish(header, size);
+    STAY();
 }
 
 static void *work(void *context)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""heaptap churn: what it makes of a profile of lifetimes that is put together here, number by number."""
+"""heaptap churn, on profiles of lifetimes that are put together here, number by number, and on a real one."""
 import json
 
-from harness import COMMAND, main, test
+from harness import COMMAND, main, program, test
 from pprof_writer import CPU_TYPES, Heap
 
 
@@ -60,6 +60,25 @@ def order(t):
     t.equal(len(rows(t, path, '--by', 'stack')[0]['stack']), 4, 'frames of a stack')
     t.check(rows(t, path, '--by', 'line')[0]['stack'][0].endswith(':1'), 'line')
     t.check('stack 1:\n    append' in t.run([COMMAND, 'churn', '--by=stack', path]).text, 'stack 1')
+
+
+@test
+def server(t):
+    """A real profile, of the server of test_leaks.py: what lives for a request, what stays, and who frees it."""
+    t.run_preloaded([program('leaky_server'), '60000', '1'], interval='16K', lifetimes=1, at_exit=0)
+    path = t.files('*.lifetimes.pb.gz')[-1]
+    got = {row['stack'][0]: row for row in rows(t, path)}
+    for name, candidate, below in (('page_part', 'reuse buffer', 'page'), ('receive_upload', 'reuse buffer', 'upload'),
+                                   ('parse_header', 'reuse buffer', 'handle'), ('upload', 'reuse buffer', 'upload'),
+                                   ('load_table', '', None)):
+        t.equal((got[name]['candidate'], got[name].get('freed_below')), (candidate, below), name)
+    cache = got['cache_value']
+    t.equal(cache['candidate'], '', 'candidate of cache_value')
+    # Four workers share the cache: one in four values is evicted by the one that made it. Some 300 samples.
+    share = cache['same_thread_objects'] / cache['freed_objects']
+    t.check(0.1 < share < 0.4, '%.2f of the cache is evicted by the thread that filled it' % share)
+    t.check(cache['freed_below'] == 'get', 'cache_value is freed below %s' % cache['freed_below'])
+    t.note(t.run([COMMAND, 'churn', path]).text)
 
 
 @test
