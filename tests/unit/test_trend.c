@@ -301,6 +301,34 @@ TEST(start_is_left_out)
     CHECK(trend.low < trend.growth && trend.growth < trend.high);
 }
 
+/* A stack that is not there before the middle of the run. */
+TEST(leak_that_begins_late)
+{
+    struct trend_point points[33] = {{0}};
+    struct trend trend;
+    state = 1;
+    for (size_t k = 17; k < 33; k++)
+        set(&points[k], points[k - 1].bytes / INTERVAL + 4 + poisson(3));
+    trend_judge(points, 33, &trend);
+    CHECK(trend.p < 1e-4);
+    CHECK(trend.first == 16);
+}
+
+/* What was recorded exactly at first, as with an interval that grows, makes nothing surer later. */
+TEST(exact_at_first)
+{
+    struct trend_point points[9];
+    struct trend trend;
+    for (size_t k = 0; k < 9; k++) {
+        set(&points[k], 2 * (double)k);
+        points[k].bytes += 1000 * INTERVAL;
+        points[k].objects += 1e6;
+    }
+    trend_judge(points, 9, &trend);
+    CHECK(fabs(trend.samples - 16) < 1e-9);
+    CHECK(fabs(trend.p - 3 * trend_student_tail(4, 7)) < 1e-12);
+}
+
 TEST(edges)
 {
     struct trend_point nothing[POINTS_MAX] = {{0}},
