@@ -51,9 +51,10 @@ static void print_head(const struct leaks *leaks)
 
 static const char *rows_are(const struct leaks *leaks)
 {
-    static const char *const words[] = {
-        [BY_STACK] = "stacks", [BY_FUNCTION] = "functions", [BY_LINE] = "lines"};
-    return words[leaks->sequence->groups.by];
+    static const char *const words[][2] = {[BY_STACK] = {"stack", "stacks"},
+                                           [BY_FUNCTION] = {"function", "functions"},
+                                           [BY_LINE] = {"line", "lines"}};
+    return words[leaks->sequence->groups.by][leaks->rows != 1];
 }
 
 /* An interval that would show a leak of a hundredth of what is allocated, in as long a run. */
