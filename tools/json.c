@@ -6,6 +6,8 @@
 
 #include "utf8.h"
 
+#define WHOLE_MAX 0x1p53 /* all whole numbers up to it are exact */
+
 static void put_text(const char *text)
 {
     size_t size;
@@ -69,10 +71,12 @@ void json_integer(struct json *json, const char *key, int64_t number)
 void json_number(struct json *json, const char *key, double number)
 {
     start(json, key);
-    if (isfinite(number))
-        printf("%.17g", number);
-    else
+    if (!isfinite(number))
         fputs("null", stdout);
+    else if (fabs(number) <= WHOLE_MAX && number == trunc(number))
+        printf("%" PRId64, (int64_t)number);
+    else
+        printf("%.9g", number);
 }
 
 void json_boolean(struct json *json, const char *key, bool value)

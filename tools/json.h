@@ -25,7 +25,8 @@ void json_close(struct json *json, char bracket);
 /* What is no UTF-8 in it becomes U+FFFD. */
 void json_text(struct json *json, const char *key, const char *text);
 void json_integer(struct json *json, const char *key, int64_t number);
-/* What is no number in JSON, infinite ones for example, is null. */
+/* Whole numbers to the last digit, others to the ninth. What is no number in JSON, infinite ones for
+ * example, is null. */
 void json_number(struct json *json, const char *key, double number);
 void json_boolean(struct json *json, const char *key, bool value);
 void json_null(struct json *json, const char *key);

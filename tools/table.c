@@ -69,15 +69,19 @@ static void print_row(const struct table *table, const struct table_row *row, ui
     bool is_coloured = table->terminal->has_colour && row->look != TABLE_PLAIN;
     if (is_coloured)
         fputs(starts[row->look], stdout);
-    for (unsigned i = 0; i + 1 < table->column_count; i++) {
+    uint32_t blanks = 0; /* before the next text, so that there are none at the end of a line */
+    for (unsigned i = 0; i < table->column_count; i++) {
         const char *text = text_of(row, i);
-        int blanks = (int)(table->widths[i] - terminal_width(table->terminal, text));
-        printf("%*s", blanks, "");
-        terminal_put(table->terminal, text, TERMINAL_ENDLESS);
-        if (table->widths[i] > 0)
-            printf("%*s", GAP, "");
+        bool is_name = i + 1 == table->column_count;
+        if (!is_name)
+            blanks += table->widths[i] - terminal_width(table->terminal, text);
+        if (*text) {
+            printf("%*s", (int)blanks, "");
+            terminal_put(table->terminal, text, is_name ? name_width : TERMINAL_ENDLESS);
+            blanks = 0;
+        }
+        blanks += table->widths[i] > 0 ? GAP : 0;
     }
-    terminal_put(table->terminal, text_of(row, table->column_count - 1), name_width);
     fputs(is_coloured ? "\x1b[0m\n" : "\n", stdout);
 }
 

@@ -149,6 +149,8 @@ static bool print_table(const struct top *top)
     }
     if (!table_print(&table))
         return false;
+    if (shown == 0)
+        printf("there is no %s\n", profile_column_names[top->view.sort]);
     if (left > 0)
         printf("and %llu more %s: --count 0 shows all\n", (unsigned long long)left,
                view_rows(&top->view, left));

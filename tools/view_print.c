@@ -11,17 +11,16 @@
 #define TIME_SIZE  40
 #define KEY_COLUMN 24 /* where the text of a comment starts */
 
-/* "work /src/work.c:42", as far as it is known. */
+/* "work /src/work.c:42", as far as it is known: "work", "work :42". */
 static const char *frame_text(const struct frame *frame)
 {
     static char text[NAME_SIZE];
     int room = (int)sizeof(text) / 2 - 32;
-    if (*frame->file && frame->line != 0)
-        snprintf(text, sizeof(text), "%.*s %.*s:%" PRId64, room, frame->function, room, frame->file,
-                 frame->line);
-    else
-        snprintf(text, sizeof(text), "%.*s%s%.*s", room, frame->function, *frame->file ? " " : "",
-                 room, frame->file);
+    char line[32] = "";
+    if (frame->line != 0)
+        snprintf(line, sizeof(line), ":%" PRId64, frame->line);
+    snprintf(text, sizeof(text), "%.*s%s%.*s%s", room, frame->function,
+             *frame->file || *line ? " " : "", room, frame->file, line);
     return text;
 }
 
