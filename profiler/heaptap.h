@@ -36,9 +36,12 @@ int heaptap_start(void);
 int heaptap_stop(void);
 
 /* Mean gap between two sampled bytes, in bytes: 1 records every allocation, 0 is heaptap_stop().
- * Profiles stay unbiased, since each sample is weighed with the interval it was taken with. -EINVAL
- * above 1 TiB; -ENOSPC after 254 different values besides 1 in one process. */
+ * HEAPTAP_INTERVAL_AUTO has the profiler choose it, and go on choosing, so that what samples take
+ * stays within HEAPTAP_BUDGET. Profiles stay unbiased, since each sample is weighed with the
+ * interval it was taken with. -EINVAL above 1 TiB; -ENOSPC after 254 different values besides 1 in
+ * one process. */
 int heaptap_set_interval(uint64_t bytes);
+#define HEAPTAP_INTERVAL_AUTO (UINT64_MAX - 1)
 
 /* Writes a profile: gzipped pprof. `path` is replaced if it exists, but never left half written;
  * NULL stands for the next name of HEAPTAP_OUTPUT, which never replaces a file. Takes milliseconds;

@@ -25,13 +25,13 @@ static struct ht_range range_of(double value, double variance, double weight)
 {
     if (value == 0)
         return (struct ht_range){0, HT_CONFIDENCE_Z * HT_CONFIDENCE_Z * weight};
-    return ht_confidence_range(value, variance);
+    return ht_confidence_range(value, variance, 0);
 }
 
 static struct change increase_of(double value, double variance)
 {
     struct change change = {.value = value, .variance = fmax(variance, 0)};
-    change.range = ht_confidence_range(value, change.variance);
+    change.range = ht_confidence_range(value, change.variance, 0);
     change.samples = change.variance > 0 ? samples_of(value, change.variance) : HUGE_VAL;
     if (value != 0)
         change.z = change.variance > 0 ? value / sqrt(change.variance) : copysign(HUGE_VAL, value);

@@ -85,13 +85,15 @@ static void check_sampling(const struct patient *patient)
                        "sampling is off: HEAPTAP_INTERVAL is 0, or the program called "
                        "heaptap_stop()");
     doctor_fact("sampling",
-                "%s%s: %" PRIu64 " samples so far, %" PRIu64 " live, %" PRIu64 " stacks, %" PRIu64
+                "%s%s%s: %" PRIu64 " samples so far, %" PRIu64 " live, %" PRIu64 " stacks, %" PRIu64
                 " dropped",
                 interval == 0   ? "off"
                 : interval == 1 ? "every allocation"
                                 : "every ",
-                interval > 1 ? text_bytes(interval) : "", patient_number(patient, "samples"),
-                patient_number(patient, "live"), patient_number(patient, "stacks"), drops);
+                interval > 1 ? text_bytes(interval) : "",
+                patient_number(patient, "auto") ? " now, as the budget allows" : "",
+                patient_number(patient, "samples"), patient_number(patient, "live"),
+                patient_number(patient, "stacks"), drops);
     doctor_fact("memory", "%s of %s", text_bytes(used), text_bytes(limit));
     if (eased)
         doctor_fact("", "the interval was doubled %" PRIu64 " times to stay within it", eased);

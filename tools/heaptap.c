@@ -18,9 +18,12 @@ static const struct command {
 } commands[] = {
     {"run", run_command},
     {"snapshot", snapshot_command},
+    {"interval", interval_command},
     {"top", top_command},
     {"diff", diff_command},
     {"doctor", doctor_command},
+    {"leaks", leaks_command},
+    {"churn", churn_command},
     {"help", help_command},
     {"--help", help_command},
     {"-h", help_command},

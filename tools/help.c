@@ -28,7 +28,8 @@ static void print_run_options(void)
             continue;
         snprintf(name, sizeof(name), "%s%s%s", setting->option, setting->argument ? " " : "",
                  setting->argument ? setting->argument : "");
-        snprintf(help, sizeof(help), "%s%s", setting->argument ? "" : "do not ", setting->help);
+        snprintf(help, sizeof(help), "%s%s", setting->argument || !setting->in_run ? "" : "do not ",
+                 setting->help);
         print_row(name, help, setting->argument ? setting->fallback : NULL);
     }
     print_row("--quiet", "say nothing when the program starts and when a profile is written", NULL);
@@ -54,7 +55,15 @@ static void print_snapshot(void)
          "Lets a program that runs with heaptap write a profile, and prints the file's name.\n");
     print_row("--every TIME", "again every so often, until the program ends", NULL);
     print_row("--count NUMBER", "with --every: so many times", NULL);
+    print_row("--lifetimes", "a profile of lifetimes as well, for heaptap churn", NULL);
     print_row("--timeout TIME", "how long to wait for a profile", "30s");
+}
+
+static void print_interval(void)
+{
+    puts("heaptap interval PID [SIZE | auto | 0]\n"
+         "Changes the interval of a program that runs with heaptap, or shows it. Profiles stay\n"
+         "unbiased: each sample keeps the weight of the interval that it was taken with.");
 }
 
 static void print_doctor(void)
@@ -97,16 +106,47 @@ static void print_diff(void)
     print_row("", "in 20 is false on average, however many rows there are", NULL);
 }
 
+static void print_leaks(void)
+{
+    puts("heaptap leaks [OPTION]... FILE FILE FILE...\n"
+         "Names the stacks whose memory in use grows, and goes on growing, over profiles of one\n"
+         "process that were taken one after the other; those that only fluctuate, and caches that\n"
+         "filled, are not named. 8 profiles tell of a fast leak, 20 of a slow one.\n");
+    print_row("--by WORD", "a row for each stack, function or line that allocates", "stack");
+    print_row("--count NUMBER", "rows to show", "20");
+    print_row("--json", "for scripts", NULL);
+    print_row("--exit-code", "end with 3 when something grows", NULL);
+}
+
+static void print_churn(void)
+{
+    puts(
+        "heaptap churn [OPTION]... FILE\n"
+        "Shows the code that allocates much and frees it soon, from a profile of lifetimes, which\n"
+        "programs write that run with HEAPTAP_LIFETIMES=1, and what might be done about it:\n"
+        "  stack         small blocks of one size, freed by the function that allocated them\n"
+        "  reuse buffer  many blocks, freed by the same thread, close to what allocated them\n"
+        "  pool          many blocks of one size\n");
+    print_row("--by WORD", "a row for each stack, function or line that allocates", "function");
+    print_row("--within TIME", "what is soon: 10us, 100us, 1ms, 10ms ... 1000s", "1ms");
+    print_row("--sort WORD", "most bytes or objects freed so soon first", "bytes");
+    print_row("--count NUMBER", "rows to show", "20");
+    print_row("--json", "for scripts", NULL);
+}
+
 bool help_print(const char *topic)
 {
     if (!topic) {
         puts("heaptap, a sampling heap profiler: which code holds the heap?\n\n"
              "  heaptap run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
              "  heaptap snapshot [OPTION]... PID\n"
+             "  heaptap interval PID [SIZE | auto | 0]\n"
              "  heaptap top [OPTION]... FILE\n"
              "  heaptap diff [OPTION]... OLD NEW\n"
+             "  heaptap leaks [OPTION]... FILE FILE FILE...\n"
+             "  heaptap churn [OPTION]... FILE\n"
              "  heaptap doctor PID | PROGRAM\n"
-             "  heaptap help [run|snapshot|top|diff|doctor]\n"
+             "  heaptap help [run|snapshot|interval|top|diff|leaks|churn|doctor]\n"
              "  heaptap --version\n\n"
              "The profiles are for pprof: go tool pprof -http=: FILE\n");
         print_settings();
@@ -114,10 +154,16 @@ bool help_print(const char *topic)
         print_run();
     } else if (strcmp(topic, "snapshot") == 0) {
         print_snapshot();
+    } else if (strcmp(topic, "interval") == 0) {
+        print_interval();
     } else if (strcmp(topic, "top") == 0) {
         print_top();
     } else if (strcmp(topic, "diff") == 0) {
         print_diff();
+    } else if (strcmp(topic, "leaks") == 0) {
+        print_leaks();
+    } else if (strcmp(topic, "churn") == 0) {
+        print_churn();
     } else if (strcmp(topic, "doctor") == 0) {
         print_doctor();
     } else {

@@ -155,7 +155,7 @@ void patient_ask(struct patient *patient)
     if (patient->state == 'T' || patient->state == 't' || !process->collector)
         return;
     patient->answer =
-        ask_line(process, HT_REQUEST_STATUS, ANSWER_MS, patient->line, sizeof(patient->line));
+        ask_line(process, HT_REQUEST_STATUS, NULL, ANSWER_MS, patient->line, sizeof(patient->line));
     patient->has_answered = patient->answer == 0;
     if (patient->answer == -ETIMEDOUT)
         read_status(patient); /* it may have been stopped just now */

@@ -62,7 +62,7 @@ static int take_setting(struct run *run, char **argv, int *index)
         if (!setting->option)
             continue;
         if (!setting->argument && strcmp(argv[*index], setting->option) == 0) {
-            setenv(setting->name, "0", 1);
+            setenv(setting->name, setting->in_run ? "0" : "1", 1);
             return 0;
         }
         if (!setting->argument || !option_is(argv, index, setting->option, &value))
@@ -186,9 +186,12 @@ static void hear_of_profile(void *context, const struct report *report)
 static void say_start(const struct run *run)
 {
     const struct ht_config *config = &run->config;
-    char what[64], how[160], signal[HT_SIGNAL_NAME_SIZE];
+    char what[80], how[160], signal[HT_SIGNAL_NAME_SIZE];
     if (config->interval_bytes == 0)
         strcpy(what, "sampling is off in");
+    else if (config->interval_bytes == HT_PARSE_AUTO)
+        snprintf(what, sizeof(what), "recording, with up to %g %% of its CPU time,",
+                 config->budget_ppm / 1e4);
     else if (config->interval_bytes == 1)
         strcpy(what, "recording every allocation of");
     else

@@ -21,6 +21,7 @@ struct snapshot {
     int64_t every_nanos, timeout_nanos;
     const char *timeout; /* as it was given */
     uint64_t count;      /* 0: until the process ends */
+    bool lifetimes;
     struct report_file report;
     unsigned answers, errors;
 };
@@ -63,6 +64,10 @@ static int take_options(struct snapshot *snapshot, int argc, char **argv, bool *
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             *ret_done = true;
             return help_print("snapshot") ? 0 : EXIT_OURSELVES;
+        }
+        if (strcmp(argv[i], "--lifetimes") == 0) {
+            snapshot->lifetimes = true;
+            continue;
         }
         size_t known = 0;
         while (known < HT_ARRAY_SIZE(options) && !option_is(argv, &i, options[known], &value))
@@ -152,17 +157,24 @@ static bool process_lives_until(const struct process *process, int64_t when_nano
     return ppoll(&fd, 1, &timeout, &none) <= 0;
 }
 
+/* What was asked for has come, or what went wrong. */
+static bool is_answered(const struct snapshot *snapshot, unsigned answers, unsigned errors)
+{
+    return snapshot->answers >= answers + 1 + snapshot->lifetimes || snapshot->errors > errors;
+}
+
 /* One profile: 0, or an exit status. */
 static int ask(struct snapshot *snapshot)
 {
     struct process *process = &snapshot->process;
-    unsigned answers_before = snapshot->answers;
+    unsigned answers = snapshot->answers, errors = snapshot->errors;
     int64_t end = steady_nanos() + snapshot->timeout_nanos;
-    int r = ask_send(process, HT_REQUEST_PROFILE, false, &snapshot->report);
+    int r = ask_send(process, snapshot->lifetimes ? HT_REQUEST_LIFETIMES : HT_REQUEST_PROFILE, NULL,
+                     false, &snapshot->report);
     if (r < 0)
         return 1;
     bool lives = true;
-    while (snapshot->answers == answers_before && lives && !interrupted) {
+    while (!is_answered(snapshot, answers, errors) && lives && !interrupted) {
         int64_t now = steady_nanos();
         if (now >= end)
             break;
@@ -171,7 +183,7 @@ static int ask(struct snapshot *snapshot)
         report_file_read(&snapshot->report, hear_of_profile, snapshot);
     }
     report_file_remove(&snapshot->report);
-    if (snapshot->answers == answers_before && !interrupted) {
+    if (!is_answered(snapshot, answers, errors) && !interrupted) {
         if (lives)
             say_silence(snapshot);
         else

@@ -26,7 +26,7 @@ void sums_add(struct sums *sums, const int64_t values[PROFILE_COLUMNS],
 
 struct ht_range sums_range(const struct sums *sums, enum profile_column column)
 {
-    return ht_confidence_range((double)sums->values[column], sums->variances[column]);
+    return ht_confidence_range((double)sums->values[column], sums->variances[column], 0);
 }
 
 double sums_samples(double value, double variance)

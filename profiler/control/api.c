@@ -7,6 +7,7 @@
 #include "control/copies.h"
 #include "control/dump.h"
 #include "control/sandbox.h"
+#include "sample/budget.h"
 #include "sample/live.h"
 #include "sample/record.h"
 #include "sample/sampler.h"
@@ -34,7 +35,7 @@ static int set_interval(uint64_t bytes)
 {
     int r = check_alone();
     if (r == 0)
-        r = ht_sampler_set_interval(bytes);
+        r = ht_budget_set_interval(bytes);
     if (r == 0)
         ht_record_redraw();
     return r;
@@ -42,7 +43,7 @@ static int set_interval(uint64_t bytes)
 
 HT_EXPORT int heaptap_stop(void)
 {
-    uint64_t now = ht_sampler_interval();
+    uint64_t now = ht_budget_is_auto() ? HT_INTERVAL_AUTO : ht_sampler_interval();
     if (now != 0)
         __atomic_store_n(&interval_when_on, now, __ATOMIC_RELAXED);
     return set_interval(0);
@@ -70,7 +71,7 @@ HT_EXPORT int heaptap_snapshot(const char *path)
         return -ENOENT;
     if (ht_sandbox_is_closed())
         return -EPERM;
-    return path != NULL ? ht_dump_to_path(path) : ht_dump_next(NULL, 0);
+    return path != NULL ? ht_dump_to_path(path) : ht_dump_next(NULL, 0, false);
 }
 
 HT_EXPORT int heaptap_snapshot_fd(int fd)

@@ -6,6 +6,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "control/spelling.h"
 #include "sys/os.h"
 
 #include "sys/poison.h"
@@ -18,7 +19,7 @@
 #define HOURS (3600 * UINT64_C(1000) * MS)
 
 #define PREFIX          "HEAPTAP_"
-#define NAME_MAX_LENGTH 32
+#define NAME_MAX_LENGTH HT_SPELLING_MAX
 /* How much of a refused value is repeated. */
 #define SHOWN_MAX 160
 
@@ -30,15 +31,34 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .name = "HEAPTAP_INTERVAL",
         .option = "--interval",
         .argument = "SIZE",
-        .kind = HT_SETTING_SIZE,
+        .in_run = "auto",
+        .kind = HT_SETTING_INTERVAL,
         .offset = FIELD(interval_bytes),
         .least = 0,
         .most = TIB,
         .fallback = "512K",
-        .allowed = "a size such as 512K, 4M or 1 (every allocation), at most 1T, 0 to switch off",
-        .help = "bytes between two samples, on average",
-        .manual = "A size is a number of bytes, or a number and one of K, M, G, T. "
-                  "1 records every allocation exactly; 0 switches sampling off.",
+        .allowed = "auto, or a size such as 512K, 4M or 1 (every allocation), at most 1T, 0 to "
+                   "switch off",
+        .help = "bytes between two samples on average, or auto",
+        .manual =
+            "A size is a number of bytes, or a number and one of K, M, G, T. 1 records every "
+            "allocation exactly; 0 switches sampling off. With auto every allocation of a program "
+            "that allocates little is recorded, and a busy one is sampled, at an interval that "
+            "keeps to HEAPTAP_BUDGET. heaptap run sets auto unless --interval is given.",
+    },
+    {
+        .name = "HEAPTAP_BUDGET",
+        .option = "--budget",
+        .argument = "PERCENT",
+        .kind = HT_SETTING_PERCENT,
+        .offset = FIELD(budget_ppm),
+        .least = 100,
+        .most = 500000,
+        .fallback = "1",
+        .allowed = "a percentage such as 1, 0.5 or 10, from 0.01 to 50",
+        .help = "percent of the CPU time that samples may take, with an interval of auto",
+        .manual = "Of the whole process's, since its start; the first 12 MiB that it allocates are "
+                  "recorded exactly, whatever that takes.",
     },
     {
         .name = "HEAPTAP_OUTPUT",
@@ -110,6 +130,17 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
         .manual = "heaptap run sets 1 unless --no-at-exit is given.",
     },
     {
+        .name = "HEAPTAP_LIFETIMES",
+        .option = "--lifetimes",
+        .kind = HT_SETTING_BOOLEAN,
+        .offset = FIELD(lifetimes),
+        .fallback = "0",
+        .allowed = "1 or 0",
+        .help = "write a profile of lifetimes beside each profile",
+        .manual = "Its name ends in .lifetimes.pb.gz. heaptap churn reads it; heaptap snapshot "
+                  "--lifetimes asks for one.",
+    },
+    {
         .name = "HEAPTAP_DEPTH",
         .option = "--depth",
         .argument = "NUMBER",
@@ -171,6 +202,18 @@ const struct ht_setting ht_settings[HT_SETTING_COUNT] = {
             "nothing). heaptap run uses it.",
     },
     {
+        .name = "HEAPTAP_SEED",
+        .kind = HT_SETTING_NUMBER,
+        .offset = FIELD(seed),
+        .least = 0,
+        .most = UINT32_MAX,
+        .fallback = "0",
+        .allowed = "a number up to 4294967295, 0 for one of the kernel's",
+        .help = "seed of the random numbers, for tests",
+        .manual = "With the same seed, a program whose threads first allocate in the same order "
+                  "has the same allocations sampled in each run.",
+    },
+    {
         .name = "HEAPTAP_CHECK_UNWIND",
         .kind = HT_SETTING_BOOLEAN,
         .offset = FIELD(check_unwind),
@@ -204,7 +247,8 @@ static int parse_boolean(const char *text, bool *ret_value)
 
 static bool is_within(const struct ht_setting *setting, uint64_t value)
 {
-    if (setting->kind == HT_SETTING_DURATION && value == 0)
+    if ((setting->kind == HT_SETTING_DURATION && value == 0) ||
+        (setting->kind == HT_SETTING_INTERVAL && value == HT_PARSE_AUTO))
         return true;
     return value >= setting->least && value <= setting->most;
 }
@@ -218,6 +262,12 @@ static int store(struct ht_config *config, const struct ht_setting *setting, con
     switch (setting->kind) {
     case HT_SETTING_SIZE:
         r = ht_parse_size(text, &value);
+        break;
+    case HT_SETTING_INTERVAL:
+        r = ht_parse_interval(text, &value);
+        break;
+    case HT_SETTING_PERCENT:
+        r = ht_parse_percent(text, &value);
         break;
     case HT_SETTING_DURATION:
         r = ht_parse_duration(text, (int64_t *)&value);
@@ -239,7 +289,7 @@ static int store(struct ht_config *config, const struct ht_setting *setting, con
     }
     if (r < 0 || !is_within(setting, value))
         return -EINVAL;
-    if (setting->kind == HT_SETTING_NUMBER)
+    if (setting->kind == HT_SETTING_NUMBER || setting->kind == HT_SETTING_PERCENT)
         *(unsigned *)field = (unsigned)value;
     else
         memcpy(field, &value, sizeof(value));
@@ -288,32 +338,12 @@ const struct ht_setting *ht_setting_find(const char *name)
 
 /* --- The environment. --- */
 
-/* How many letters must be changed, added or left out to make one name of the other (Levenshtein).
- * Names beyond NAME_MAX_LENGTH are cut: they are not near anything. */
-static unsigned distance_between(const char *a, const char *b)
-{
-    unsigned row[NAME_MAX_LENGTH + 1];
-    size_t length = strnlen(b, NAME_MAX_LENGTH);
-    for (unsigned j = 0; j <= length; j++)
-        row[j] = j;
-    for (unsigned i = 0; a[i] && i < NAME_MAX_LENGTH; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < length; j++) {
-            unsigned changed = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = (unsigned)ht_min(changed, ht_min(row[j], row[j + 1]) + 1);
-        }
-    }
-    return row[length];
-}
-
 /* Says that there is no such setting, and which one may have been meant. */
 static void refuse_name(const char *name, void (*refused)(const char *message))
 {
     unsigned nearest = UINT32_MAX;
     for (size_t i = 0; i < HT_SETTING_COUNT; i++)
-        nearest = (unsigned)ht_min(nearest, distance_between(name, ht_settings[i].name));
+        nearest = (unsigned)ht_min(nearest, ht_spelling_distance(name, ht_settings[i].name));
 
     char message[HT_CONFIG_ERROR_SIZE], shown[SHOWN_MAX];
     make_showable(name, shown);
@@ -321,7 +351,7 @@ static void refuse_name(const char *name, void (*refused)(const char *message))
         snprintf(message, sizeof(message), "%s is not a setting of heaptap; the nearest is", shown);
     const char *separator = " ";
     for (size_t i = 0; i < HT_SETTING_COUNT; i++) {
-        if (distance_between(name, ht_settings[i].name) != nearest)
+        if (ht_spelling_distance(name, ht_settings[i].name) != nearest)
             continue;
         n += snprintf(message + n, sizeof(message) - (size_t)n, "%s%s", separator,
                       ht_settings[i].name);

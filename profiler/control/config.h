@@ -17,19 +17,24 @@
 #define HT_KEEP_MAX 1000u
 
 struct ht_config {
-    uint64_t interval_bytes; /* mean gap between two samples; 1: every allocation; 0: off */
+    uint64_t interval_bytes; /* mean gap between two samples; 1: every allocation; 0: off; or
+                                HT_PARSE_AUTO */
     uint64_t memory_bytes;   /* the most the profiler may map */
     int64_t every_nanos;     /* between two profiles; 0: never */
     int signal;              /* writes a profile; 0: none does */
     unsigned depth;          /* frames kept of a stack */
     unsigned keep;           /* profiles that stay, the newest; 0: all */
-    bool at_exit, follow, verbose, check_unwind;
+    unsigned budget_ppm;     /* share of CPU time, where the interval is HT_PARSE_AUTO */
+    unsigned seed;           /* of the random gaps; 0: the kernel's */
+    bool at_exit, lifetimes, follow, verbose, check_unwind;
     char output[HT_CONFIG_TEXT_SIZE]; /* a pattern, checked but not expanded */
     char report[HT_CONFIG_TEXT_SIZE]; /* "": none */
 };
 
 enum ht_setting_kind {
     HT_SETTING_SIZE,     /* uint64_t */
+    HT_SETTING_INTERVAL, /* uint64_t: a size or HT_PARSE_AUTO */
+    HT_SETTING_PERCENT,  /* unsigned, parts per million */
     HT_SETTING_DURATION, /* int64_t, nanoseconds */
     HT_SETTING_NUMBER,   /* unsigned */
     HT_SETTING_BOOLEAN,  /* bool */
@@ -41,19 +46,20 @@ enum ht_setting_kind {
 struct ht_setting {
     const char *name; /* of the environment variable */
     /* Of `heaptap run`; NULL when there is none. With an argument it sets the value; without one
-     * (then `argument` is NULL) it sets "0" in place of `in_run`. */
+     * (then `argument` is NULL) it sets "0" in place of `in_run`, or "1" where that is NULL. */
     const char *option, *argument;
     const char *in_run; /* what `heaptap run` sets when nobody says anything; NULL: nothing */
     enum ht_setting_kind kind;
-    size_t offset;        /* in struct ht_config */
-    uint64_t least, most; /* of sizes, durations and numbers; a duration of 0 is always allowed */
+    size_t offset; /* in struct ht_config */
+    uint64_t least,
+        most; /* of sizes, percentages, durations and numbers; a duration of 0 is always allowed */
     const char *fallback; /* the default, as text */
     const char *allowed;  /* completes "... is refused: " */
     const char *help;     /* one line; of a boolean, what 1 does, as a command */
     const char *manual;   /* what the help adds in the manual; may be NULL */
 };
 
-#define HT_SETTING_COUNT 12
+#define HT_SETTING_COUNT 15
 extern const struct ht_setting ht_settings[HT_SETTING_COUNT];
 
 void ht_config_defaults(struct ht_config *config);

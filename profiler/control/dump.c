@@ -9,6 +9,7 @@
 #include "control/keep.h"
 #include "control/names.h"
 #include "control/tell.h"
+#include "report/lifetimes.h"
 #include "report/pprof.h"
 #include "report/tables.h"
 #include "sample/exact.h"
@@ -34,13 +35,21 @@ static pid_t writer; /* thread that holds dump_lock */
 static uint64_t number;
 static uint64_t written;
 static const struct ht_config *config;
+static uint64_t process; /* names this process in its profiles */
 static HT_THREAD_LOCAL bool private_descriptors;
+
+static void name_process(void)
+{
+    if (!ht_os_random(&process, sizeof(process)))
+        process = (uint64_t)ht_os_wall_nanos() << 20 ^ (uint64_t)ht_os_pid();
+}
 
 void ht_dump_start(const struct ht_config *new_config)
 {
+    name_process();
     config = new_config;
     ht_names_start(config->output);
-    ht_keep_start(config->keep);
+    ht_keep_start(config->keep * (config->lifetimes ? 2 : 1));
 }
 
 uint64_t ht_dump_count(void)
@@ -55,12 +64,19 @@ void ht_dump_set_private(bool is_private)
 
 /* ---- one profile ---- */
 
-struct dump {
+struct want {
     const char *path; /* NULL: the next name */
     int fd;           /* >= 0: this descriptor */
-    bool is_named;    /* the file has its temporary name while it is written */
     const uint32_t *nonces;
     unsigned nonce_count;
+    bool is_last;   /* the program ends */
+    bool lifetimes; /* and that profile, too */
+};
+
+struct dump {
+    struct want want;
+    bool is_lifetimes; /* it is that one's turn */
+    bool is_named;     /* the file has its temporary name while it is written */
     struct ht_telling telling;
     struct ht_snapshot snapshot;
     char final[HT_PATH_MAX], temporary[HT_PATH_MAX];
@@ -70,9 +86,16 @@ static int encode(struct dump *dump, int fd)
 {
     ht_exact_settle();
     ht_live_settle();
-    ht_snapshot_of_tables(&dump->snapshot);
-    ht_comments_add(&dump->snapshot);
-    return ht_pprof_encode(&dump->snapshot, fd, &dump->telling.totals);
+    if (dump->is_lifetimes)
+        ht_snapshot_of_lifetimes(&dump->snapshot);
+    else
+        ht_snapshot_of_tables(&dump->snapshot);
+    dump->snapshot.process = process;
+    ht_comments_add(&dump->snapshot, !dump->want.is_last);
+    int64_t began = ht_os_thread_cpu_nanos();
+    int r = ht_pprof_encode(&dump->snapshot, fd, &dump->telling.totals);
+    ht_comments_count_dump(ht_os_thread_cpu_nanos() - began);
+    return r;
 }
 
 /* ---- its file ---- */
@@ -115,6 +138,8 @@ static int publish_new(struct dump *dump, int fd)
 static int publish_next(struct dump *dump, int fd)
 {
     int r = publish_new(dump, fd);
+    if (dump->is_lifetimes)
+        return r;
     if (r == -EEXIST && !ht_names_have_number() && ht_os_is_special(dump->final))
         return r;
     for (unsigned attempt = 1; r == -EEXIST && attempt <= ATTEMPTS; attempt++) {
@@ -157,7 +182,7 @@ static int write_file(struct dump *dump)
     int r = encode(dump, fd);
     bool is_whole = r == 0;
     if (is_whole)
-        r = dump->path != NULL ? publish_over(dump, fd) : publish_next(dump, fd);
+        r = dump->want.path != NULL ? publish_over(dump, fd) : publish_next(dump, fd);
     ht_os_close(fd);
     if (r < 0 && dump->is_named)
         ht_os_unlink(dump->temporary); /* half a profile is worse than none */
@@ -178,34 +203,54 @@ static int write_next(struct dump *dump)
     return r;
 }
 
+/* Beside the profile that has just been written. Those that the settings ask for go with it when it
+ * is too old; one that somebody asked for stays. */
+static int write_lifetimes(struct dump *dump)
+{
+    dump->is_lifetimes = true;
+    int r = ht_names_lifetimes(dump->final, sizeof(dump->final));
+    if (r == 0)
+        r = write_file(dump);
+    if (r == 0 && config->lifetimes)
+        ht_keep_written(dump->final);
+    return r;
+}
+
 /* A path without a directory is in the current one. */
 static int write_path(struct dump *dump)
 {
     int n = snprintf(dump->final, sizeof(dump->final), "%s%s",
-                     strchr(dump->path, '/') != NULL ? "" : "./", dump->path);
+                     strchr(dump->want.path, '/') != NULL ? "" : "./", dump->want.path);
     return n >= 0 && (size_t)n < sizeof(dump->final) ? write_file(dump) : -ENAMETOOLONG;
 }
 
 static bool is_next(const struct dump *dump)
 {
-    return dump->path == NULL && dump->fd < 0;
+    return dump->want.path == NULL && dump->want.fd < 0;
+}
+
+static void tell(struct dump *dump, int r)
+{
+    dump->telling.path = dump->final;
+    dump->telling.error = -r;
+    ht_tell(config, &dump->telling, dump->want.nonces, dump->want.nonce_count);
 }
 
 static intptr_t write_on_stack(void *argument)
 {
     struct dump *dump = argument;
     int r;
-    if (dump->fd >= 0)
-        r = encode(dump, dump->fd);
+    if (dump->want.fd >= 0)
+        r = encode(dump, dump->want.fd);
     else
-        r = dump->path != NULL ? write_path(dump) : write_next(dump);
+        r = dump->want.path != NULL ? write_path(dump) : write_next(dump);
     if (r == 0)
         __atomic_add_fetch(&written, 1, __ATOMIC_RELAXED);
-    if (is_next(dump)) {
-        dump->telling.path = dump->final;
-        dump->telling.error = -r;
-        ht_tell(config, &dump->telling, dump->nonces, dump->nonce_count);
-    }
+    if (!is_next(dump))
+        return r;
+    tell(dump, r);
+    if (r == 0 && (config->lifetimes || dump->want.lifetimes))
+        tell(dump, write_lifetimes(dump));
     return r;
 }
 
@@ -215,25 +260,22 @@ static intptr_t write_on_stack(void *argument)
 
 /* The stack, and the dump itself at its end: two paths are more than the caller's stack may hold,
  * which can be that of a signal handler that ends the program. */
-static int write_with_memory(const char *path, int fd, const uint32_t *nonces, unsigned nonce_count)
+static int write_with_memory(const struct want *want)
 {
     char *memory = ht_arena_map(STACK_SIZE + sizeof(struct dump));
     if (memory == NULL) {
-        if (path == NULL && fd < 0)
+        if (want->path == NULL && want->fd < 0)
             ht_message_warn("no profile: no memory to write it");
         return -ENOMEM;
     }
     struct dump *dump = (struct dump *)(memory + STACK_SIZE);
-    dump->path = path;
-    dump->fd = fd;
-    dump->nonces = nonces;
-    dump->nonce_count = nonce_count;
+    dump->want = *want;
     int r = (int)ht_os_call_on_stack(write_on_stack, dump, memory + STACK_SIZE);
     ht_arena_unmap(memory, STACK_SIZE + sizeof(struct dump));
     return r;
 }
 
-static int write_profile(const char *path, int fd, const uint32_t *nonces, unsigned nonce_count)
+static int write_profile(const struct want *want)
 {
     pid_t self = ht_os_tid();
     if (__atomic_load_n(&writer, __ATOMIC_RELAXED) == self)
@@ -244,12 +286,12 @@ static int write_profile(const char *path, int fd, const uint32_t *nonces, unsig
     int saved = errno;
     int r = -EBUSY; /* a profile, or a fork, that does not come to its end */
     if (!ht_lock_take_within(&dump_lock, PATIENCE_NANOS)) {
-        if (path == NULL && fd < 0)
+        if (want->path == NULL && want->fd < 0)
             ht_message_warn("no profile: another one is being written, and does not end");
     } else {
         if (private_descriptors || ht_lock_take(&shared_lock)) {
             __atomic_store_n(&writer, self, __ATOMIC_RELAXED);
-            r = write_with_memory(path, fd, nonces, nonce_count);
+            r = write_with_memory(want);
             __atomic_store_n(&writer, 0, __ATOMIC_RELAXED);
             if (!private_descriptors)
                 ht_lock_release(&shared_lock);
@@ -261,9 +303,15 @@ static int write_profile(const char *path, int fd, const uint32_t *nonces, unsig
     return r;
 }
 
-int ht_dump_next(const uint32_t *nonces, unsigned nonce_count)
+int ht_dump_next(const uint32_t *nonces, unsigned nonce_count, bool lifetimes)
 {
-    return write_profile(NULL, -1, nonces, nonce_count);
+    return write_profile(&(struct want){
+        .fd = -1, .nonces = nonces, .nonce_count = nonce_count, .lifetimes = lifetimes});
+}
+
+int ht_dump_last(void)
+{
+    return write_profile(&(struct want){.fd = -1, .is_last = true});
 }
 
 int ht_dump_next_name(char *ret_path, size_t size)
@@ -273,7 +321,7 @@ int ht_dump_next_name(char *ret_path, size_t size)
 
 int ht_dump_to_path(const char *path)
 {
-    return write_profile(path, -1, NULL, 0);
+    return write_profile(&(struct want){.path = path, .fd = -1});
 }
 
 int ht_dump_to_fd(int fd)
@@ -283,7 +331,7 @@ int ht_dump_to_fd(int fd)
     errno = saved;
     if (fd < 0 || flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
         return -EBADF;
-    return write_profile(NULL, fd, NULL, 0);
+    return write_profile(&(struct want){.fd = fd});
 }
 
 void ht_dump_fork_prepare(void)
@@ -304,6 +352,8 @@ void ht_dump_fork_child(void)
     ht_lock_reset(&shared_lock);
     ht_lock_reset(&dump_lock);
     ht_keep_fork_child();
+    process ^= (uint64_t)ht_os_steady_nanos() << 20 ^
+               (uint64_t)ht_os_pid(); /* no more system calls than must be */
     writer = 0;
     number = 0;
     written = 0;

@@ -15,9 +15,12 @@ void ht_dump_start(const struct ht_config *config);
 
 /* The next name of HEAPTAP_OUTPUT. An existing file is never replaced. What happened is told to
  * HEAPTAP_REPORT, to the askers (nonces of `heaptap snapshot`, which made a file for the answer),
- * and, a failure that nobody listens to, on standard error. 0 or -errno. Context: collector, exit,
+ * and, a failure that nobody listens to, on standard error. With `lifetimes`, or
+ * HEAPTAP_LIFETIMES, a profile of lifetimes follows and is told of in the same way. 0 or -errno. Context: collector,
  * API. */
-int ht_dump_next(const uint32_t *nonces, unsigned nonce_count);
+int ht_dump_next(const uint32_t *nonces, unsigned nonce_count, bool lifetimes);
+/* The same where the program ends, perhaps in a signal handler that interrupted the allocator. */
+int ht_dump_last(void);
 
 /* What ht_dump_next() will call its profile, if nobody takes the name. 0 or -errno. */
 int ht_dump_next_name(char *ret_path, size_t size);

@@ -5,6 +5,7 @@
 #include "control/dump.h"
 #include "control/trigger.h"
 #include "report/loaded.h"
+#include "sample/budget.h"
 #include "sample/exact.h"
 #include "sample/live.h"
 #include "sample/record.h"
@@ -39,6 +40,7 @@ static void prepare(void)
     pause_around = pause;
     if (is_inside(pause))
         return;
+    ht_sampler_fork_prepare();
     ht_learn_fork_prepare();
     ht_exact_fork_prepare();
     ht_tree_fork_prepare();
@@ -76,6 +78,8 @@ static void in_child(void)
     ht_tree_fork_child();
     ht_exact_fork_child();
     ht_learn_fork_child();
+    ht_sampler_fork_child();
+    ht_budget_fork_child();
     ht_record_fork_child(pause_around);
     ht_loaded_fork_child();
     ht_dump_fork_child();

@@ -28,7 +28,7 @@ static size_t path_size, entry_size;
 
 void ht_keep_start(unsigned count)
 {
-    wanted = count < HT_KEEP_MAX ? count : HT_KEEP_MAX;
+    wanted = (unsigned)ht_min(count, 2 * HT_KEEP_MAX);
     used = next = 0;
     ring = NULL;
 }

@@ -11,7 +11,7 @@
 
 #include "sys/compiler.h"
 
-/* `count` profiles stay, at most HT_KEEP_MAX; 0: all. Context: start. */
+/* `count` profiles stay, at most twice HT_KEEP_MAX; 0: all. Context: start. */
 void ht_keep_start(unsigned count);
 
 /* A profile is complete at `path`; what is too old for the list is removed. Names that do not fit

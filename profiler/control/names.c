@@ -144,6 +144,20 @@ int ht_names_profile(uint64_t number, unsigned attempt, char *ret_path, size_t s
     return text.length < size ? 0 : -ENAMETOOLONG;
 }
 
+int ht_names_lifetimes(char *path, size_t size)
+{
+    static const char ending[] = ".pb.gz", addition[] = ".lifetimes";
+    size_t length = strlen(path);
+    if (length + sizeof(addition) > size)
+        return -ENAMETOOLONG;
+    bool has_ending =
+        length >= sizeof(ending) - 1 && strcmp(path + length - (sizeof(ending) - 1), ending) == 0;
+    size_t at = has_ending ? length - (sizeof(ending) - 1) : length;
+    memmove(path + at + sizeof(addition) - 1, path + at, length - at + 1);
+    memcpy(path + at, addition, sizeof(addition) - 1);
+    return 0;
+}
+
 int ht_names_temporary(const char *path, uint64_t number, char *ret_path, size_t size)
 {
     int length = (int)(base_name(path) - path);

@@ -15,6 +15,10 @@ int ht_names_profile(uint64_t number, unsigned attempt, char *ret_path, size_t s
 /* Whether another number gives another name. */
 bool ht_names_have_number(void);
 
+/* From a profile's name to that of the lifetimes beside it: "x.pb.gz" becomes "x.lifetimes.pb.gz",
+ * "x" becomes "x.lifetimes". -ENAMETOOLONG. */
+int ht_names_lifetimes(char *path, size_t size);
+
 /* A name in the same directory for the file while it is being written. */
 int ht_names_temporary(const char *path, uint64_t number, char *ret_path, size_t size);
 

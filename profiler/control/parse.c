@@ -74,6 +74,35 @@ int ht_parse_size(const char *text, uint64_t *ret_bytes)
     return parse_with_unit(text, units, HT_ARRAY_SIZE(units), ret_bytes);
 }
 
+int ht_parse_interval(const char *text, uint64_t *ret_bytes)
+{
+    uint64_t bytes = HT_PARSE_AUTO;
+    int r = strcmp(text, "auto") != 0 ? ht_parse_size(text, &bytes) : 0;
+    if (r == 0 && bytes == HT_PARSE_AUTO && *text != 'a')
+        r = -EINVAL;
+    if (r == 0)
+        *ret_bytes = bytes;
+    return r;
+}
+
+int ht_parse_percent(const char *text, uint64_t *ret_ppm)
+{
+    uint64_t whole, part = 0, unit = 10000;
+    int r = read_digits(&text, &whole);
+    if (r == 0 && *text == '.') {
+        const char *digits = ++text;
+        r = read_digits(&text, &part);
+        for (; digits < text && unit > 1; digits++)
+            unit /= 10;
+        if (digits < text)
+            return -EINVAL;
+    }
+    if (r < 0 || (*text && strcmp(text, "%") != 0) || whole > 100)
+        return -EINVAL;
+    *ret_ppm = whole * 10000 + part * unit;
+    return 0;
+}
+
 int ht_parse_duration(const char *text, int64_t *ret_nanos)
 {
     static const struct unit units[] = {{"ms", MS}, {"s", SECONDS}, {"m", MINUTES}, {"h", HOURS}};

@@ -12,6 +12,11 @@
 int ht_parse_number(const char *text, uint64_t *ret_number);
 /* "512K", "1M", "4096", "2GiB" */
 int ht_parse_size(const char *text, uint64_t *ret_bytes);
+/* The same, or "auto": HT_PARSE_AUTO. */
+int ht_parse_interval(const char *text, uint64_t *ret_bytes);
+#define HT_PARSE_AUTO (UINT64_MAX - 1) /* not -1, which is what a mistake gives */
+/* "1", "0.5", "2.25%" of a hundred, as parts per million; at most four digits after the point. */
+int ht_parse_percent(const char *text, uint64_t *ret_ppm);
 /* "10s", "200ms", "5m", "1h", "0" */
 int ht_parse_duration(const char *text, int64_t *ret_nanos);
 /* "USR1", "SIGUSR1", "RTMIN+3", "10", "none"; 0 for none. Not a signal that cannot ask for a

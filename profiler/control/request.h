@@ -8,9 +8,11 @@
 #ifndef HT_CONTROL_REQUEST_H
 #define HT_CONTROL_REQUEST_H
 
-#define HT_REQUEST_SIGNAL  32
-#define HT_REQUEST_PROFILE UINT64_C(0x6874) /* a profile, and a line of tell.h */
-#define HT_REQUEST_STATUS  UINT64_C(0x6875) /* the line of status.h */
-#define HT_REQUEST_FILE    "/tmp/.heaptap-report.%08x"
+#define HT_REQUEST_SIGNAL    32
+#define HT_REQUEST_PROFILE   UINT64_C(0x6874) /* a profile, and a line of tell.h */
+#define HT_REQUEST_STATUS    UINT64_C(0x6875) /* the line of status.h */
+#define HT_REQUEST_LIFETIMES UINT64_C(0x6876) /* a profile, one of lifetimes, and a line for each */
+#define HT_REQUEST_INTERVAL  UINT64_C(0x6877) /* another interval (retune.h), and that line */
+#define HT_REQUEST_FILE      "/tmp/.heaptap-report.%08x"
 
 #endif

@@ -19,6 +19,7 @@
 #include "control/trigger.h"
 #include "heaptap.h"
 #include "hooks/next.h"
+#include "sample/budget.h"
 #include "sample/hot.h"
 #include "sample/record.h"
 #include "sample/sampler.h"
@@ -32,6 +33,8 @@
  * along. */
 HT_EXPORT extern const char heaptap_anchor[];
 const char heaptap_anchor[] = "heaptap " HT_VERSION;
+
+_Static_assert(HT_PARSE_AUTO == HT_INTERVAL_AUTO, "one value for auto");
 
 static struct ht_config config;
 static uint32_t settled; /* 1: somebody reads the settings; 2: they are in force */
@@ -53,7 +56,9 @@ static void settle(void)
     ht_message_start(config.verbose);
     ht_arena_set_limit(config.memory_bytes);
     ht_record_set_depth(config.depth);
-    ht_sampler_set_interval(config.interval_bytes);
+    ht_sampler_set_seed(config.seed);
+    ht_budget_set_share(config.budget_ppm);
+    ht_budget_set_interval(config.interval_bytes);
     ht_os_no_huge_pages(ht_page_shadow, sizeof(ht_page_shadow));
     __atomic_store_n(&settled, 2, __ATOMIC_RELEASE);
 }
@@ -153,8 +158,12 @@ __attribute__((constructor)) static void start(void)
             leave_children_alone();
         ht_trigger_start(&config);
         __atomic_store_n(&started, 1, __ATOMIC_RELEASE);
-        ht_message_tell("%s, sampling every %llu bytes", heaptap_anchor,
-                        (unsigned long long)config.interval_bytes);
+        if (ht_budget_is_auto())
+            ht_message_tell("%s, recording every allocation as long as that is cheap",
+                            heaptap_anchor);
+        else
+            ht_message_tell("%s, sampling every %llu bytes", heaptap_anchor,
+                            (unsigned long long)config.interval_bytes);
     }
     ht_record_resume(pause);
 }

@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "control/allocator.h"
 #include "control/dump.h"
+#include "control/retune.h"
 #include "control/sandbox.h"
 #include "control/signals.h"
 #include "control/tell.h"
 #include "heaptap.h"
 #include "hooks/next.h"
+#include "sample/budget.h"
 #include "sample/live.h"
 #include "sample/record.h"
 #include "sample/sampler.h"
@@ -53,6 +56,7 @@ void ht_status_start(const struct ht_config *new_config, const char *problem)
     config = new_config;
     stacks_problem = problem;
     object_of(ht_next_address(), allocator);
+    ht_allocator_start(allocator);
     const void *first = object_of(dlsym(RTLD_DEFAULT, "malloc"), in_front);
     if (first == NULL || first == object_of(heaptap_anchor, ours)) {
         in_front[0] = 0;
@@ -95,7 +99,9 @@ static void add_counts(struct line *line)
 {
     struct ht_record_counts counts = ht_record_counts();
     add_number(line, "interval", ht_sampler_interval());
-    add_number(line, "eased", counts.eased);
+    add_number(line, "auto", ht_budget_is_auto());
+    add_number(line, "interval_error", (uint64_t)ht_retune_error());
+    add_number(line, "eased", ht_budget_eased());
     add_number(line, "samples", counts.samples);
     add_number(line, "live", ht_live_count());
     add_number(line, "stacks", ht_stacks_total());

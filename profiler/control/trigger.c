@@ -11,6 +11,7 @@
 
 #include "control/dump.h"
 #include "control/request.h"
+#include "control/retune.h"
 #include "control/sandbox.h"
 #include "control/signals.h"
 #include "control/status.h"
@@ -77,7 +78,9 @@ void ht_trigger_ask(void)
 /* What the tools ask for. */
 struct requests {
     unsigned profiles, states;
+    bool lifetimes; /* with the profiles */
     uint32_t profile_nonces[REQUESTS], state_nonces[REQUESTS];
+    bool sets_interval[REQUESTS]; /* which of state_nonces */
 };
 
 static void keep_request(struct requests *requests, const siginfo_t *info)
@@ -86,10 +89,26 @@ static void keep_request(struct requests *requests, const siginfo_t *info)
     uint64_t magic = value >> 48;
     if (info->si_code != SI_QUEUE || (uint32_t)value == 0)
         return;
-    if (magic == HT_REQUEST_PROFILE && requests->profiles < REQUESTS)
+    bool lifetimes = magic == HT_REQUEST_LIFETIMES;
+    if ((magic == HT_REQUEST_PROFILE || lifetimes) && requests->profiles < REQUESTS) {
         requests->profile_nonces[requests->profiles++] = (uint32_t)value;
-    else if (magic == HT_REQUEST_STATUS && requests->states < REQUESTS)
+        requests->lifetimes |= lifetimes;
+    }
+    if ((magic == HT_REQUEST_STATUS || magic == HT_REQUEST_INTERVAL) &&
+        requests->states < REQUESTS) {
+        requests->sets_interval[requests->states] = magic == HT_REQUEST_INTERVAL;
         requests->state_nonces[requests->states++] = (uint32_t)value;
+    }
+}
+
+static void answer_states(const struct requests *requests)
+{
+    for (unsigned i = 0; i < requests->states; i++) {
+        if (requests->sets_interval[i])
+            ht_retune(requests->state_nonces[i]);
+    }
+    if (requests->states != 0)
+        ht_status_answer(config->signal, requests->state_nonces, requests->states);
 }
 
 /* Waits for one of our own signals, at most so long (< 0: for ever). */
@@ -190,18 +209,17 @@ static void *collect(void *threads)
     while (__atomic_load_n(&leaving, __ATOMIC_SEQ_CST) == 0) {
         struct requests requests;
         take_requests(&requests, is_behind() ? 0 : until(due));
-        if (requests.states != 0)
-            ht_status_answer(config->signal, requests.state_nonces, requests.states);
+        answer_states(&requests);
         uint32_t asked = __atomic_load_n(&profiles_asked, __ATOMIC_SEQ_CST);
         if (asked != __atomic_load_n(&profiles_answered, __ATOMIC_RELAXED) ||
             requests.profiles != 0) {
             __atomic_store_n(&profiles_answered, asked, __ATOMIC_RELAXED);
-            ht_dump_next(requests.profile_nonces, requests.profiles);
+            ht_dump_next(requests.profile_nonces, requests.profiles, requests.lifetimes);
         } else if (due != 0 && until(due) == 0) {
             /* Late ones are left out, not made up for. */
             int64_t late = ht_os_steady_nanos() - due;
             due += every * (1 + late / every);
-            ht_dump_next(NULL, 0);
+            ht_dump_next(NULL, 0, false);
         }
     }
     __atomic_store_n(&collector_tid, 0, __ATOMIC_SEQ_CST);

@@ -17,11 +17,13 @@ double ht_confidence_sqrt(double x)
     return u.value;
 }
 
-struct ht_range ht_confidence_range(double value, double variance)
+struct ht_range ht_confidence_range(double value, double variance, double least_unit)
 {
-    if (!(value > 0) || !(variance > 0))
+    double unit = value > 0 ? variance / value : 0;
+    unit = unit > least_unit ? unit : least_unit;
+    if (!(unit > 0))
         return (struct ht_range){value, value};
-    double half = HT_CONFIDENCE_Z * variance / value / 2;
+    double half = HT_CONFIDENCE_Z * unit / 2;
     double middle = value + HT_CONFIDENCE_Z * half;
     double reach = HT_CONFIDENCE_Z * ht_confidence_sqrt(variance + half * half);
     return (struct ht_range){middle > reach ? middle - reach : 0, middle + reach};

@@ -19,8 +19,10 @@ struct ht_range {
     double low, high;
 };
 
-/* The 95 % interval of an estimate >= 0. Both ends are `value` when the variance is 0. */
-struct ht_range ht_confidence_range(double value, double variance);
+/* The 95 % interval of an estimate >= 0. `least_unit` is a lower bound for c, from elsewhere: where
+ * the interval changed, what was recorded exactly, at first, says nothing of how much went unseen
+ * later; 0 where V says it. Both ends are `value` when variance and bound are 0. */
+struct ht_range ht_confidence_range(double value, double variance, double least_unit);
 
 /* The square root of x >= 0, without libm, which the library must not depend on. */
 double ht_confidence_sqrt(double x);

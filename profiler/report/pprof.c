@@ -1,6 +1,7 @@
 #include "report/pprof.h"
 
 #include <errno.h>
+#include <float.h>
 #include <string.h>
 
 #include "profile.pb-c.h"
@@ -10,6 +11,7 @@
 #include "report/mappings.h"
 #include "report/messages.h"
 #include "sample/frames.h"
+#include "sample/lives.h"
 #include "sys/arena.h"
 
 #include "sys/poison.h"
@@ -37,7 +39,13 @@ enum {
     STRING_INUSE_SPACE,
     STRING_SPACE,
     STRING_DROP_FRAMES,
-    STRINGS
+    STRINGS,
+    /* Of profiles of lifetimes alone. */
+    STRING_LIFETIME = STRINGS,
+    STRING_FREED_BY,
+    STRING_SAME_THREAD,
+    STRING_OTHER_THREAD,
+    STRING_AGES,
 };
 
 static const char *const fixed_strings[STRINGS] = {
@@ -51,6 +59,9 @@ static const char *const fixed_strings[STRINGS] = {
     [STRING_DROP_FRAMES] = DROP_FRAMES,
 };
 
+static const char *const lives_strings[STRING_AGES - STRINGS] = {"lifetime", "freed_by",
+                                                                 "same thread", "other thread"};
+
 /* Exactly these, whatever the settings: a scraper that has room for four values fails at a fifth,
  * and profiles are only compared when their types are the same. */
 enum { SAMPLE_TYPES = 4 };
@@ -62,13 +73,30 @@ static const int64_t sample_types[SAMPLE_TYPES][2] = {
 };
 
 struct encoder {
-    const struct ht_snapshot *snapshot;
+    struct ht_snapshot *snapshot;
     struct ht_totals totals;
     struct ht_mappings mappings;
     struct ht_messages messages;
     struct ht_locations locations;
     uint64_t ids[HT_DEPTH_MAX + 1];
 };
+
+/* Those from `first` on. */
+static void write_comments(struct encoder *encoder, unsigned first)
+{
+    const struct ht_snapshot *snapshot = encoder->snapshot;
+    int64_t comments[HT_COMMENTS_MAX];
+    size_t count = 0;
+    for (unsigned i = first; i < ht_min(snapshot->comment_count, HT_COMMENTS_MAX); i++) {
+        int64_t comment = ht_messages_string(&encoder->messages, snapshot->comments[i]);
+        if (comment != 0)
+            comments[count++] = comment;
+    }
+    Perftools__Profiles__Profile profile = PERFTOOLS__PROFILES__PROFILE__INIT;
+    profile.n_comment = count;
+    profile.comment = comments;
+    ht_messages_put_fields(&encoder->messages, &profile.base);
+}
 
 static void write_header(struct encoder *encoder)
 {
@@ -77,6 +105,10 @@ static void write_header(struct encoder *encoder)
     ht_messages_start(messages);
     for (int i = 1; i < STRINGS; i++)
         ht_messages_string(messages, fixed_strings[i]);
+    for (size_t i = 0; snapshot->has_lives && i < HT_ARRAY_SIZE(lives_strings); i++)
+        ht_messages_string(messages, lives_strings[i]);
+    for (size_t i = 0; snapshot->has_lives && i < HT_LIVES_AGES; i++)
+        ht_messages_string(messages, ht_lives_age_names[i]);
 
     Perftools__Profiles__ValueType types[SAMPLE_TYPES], *type_list[SAMPLE_TYPES];
     for (int i = 0; i < SAMPLE_TYPES; i++) {
@@ -89,14 +121,6 @@ static void write_header(struct encoder *encoder)
     period_type.type = STRING_SPACE;
     period_type.unit = STRING_BYTES;
 
-    int64_t comments[HT_COMMENTS_MAX];
-    size_t comment_count = 0;
-    for (unsigned i = 0; i < ht_min(snapshot->comment_count, HT_COMMENTS_MAX); i++) {
-        int64_t comment = ht_messages_string(messages, snapshot->comments[i]);
-        if (comment != 0)
-            comments[comment_count++] = comment;
-    }
-
     Perftools__Profiles__Profile profile = PERFTOOLS__PROFILES__PROFILE__INIT;
     profile.n_sample_type = SAMPLE_TYPES;
     profile.sample_type = type_list;
@@ -104,10 +128,51 @@ static void write_header(struct encoder *encoder)
     profile.time_nanos = snapshot->time_nanos;
     profile.period_type = &period_type;
     profile.period = (int64_t)snapshot->interval_bytes;
-    profile.n_comment = comment_count;
-    profile.comment = comments;
-    profile.default_sample_type = STRING_INUSE_SPACE;
+    profile.default_sample_type = snapshot->has_lives ? STRING_ALLOC_SPACE : STRING_INUSE_SPACE;
+    profile.heaptap_version = 1;
+    profile.heaptap_process = snapshot->process;
     ht_messages_put_fields(messages, &profile.base);
+}
+
+/* None when all are exact. */
+static size_t variances_of(const struct ht_sample *sample, float ret_variances[SAMPLE_TYPES])
+{
+    bool exact = true;
+    for (int i = 0; i < SAMPLE_TYPES; i++) {
+        double variance = sample->variances[i];
+        ret_variances[i] = variance < (double)FLT_MAX ? (float)variance : FLT_MAX;
+        exact &= variance == 0;
+    }
+    return exact ? 0 : SAMPLE_TYPES;
+}
+
+struct labels {
+    Perftools__Profiles__Label labels[3], *list[3];
+    size_t count;
+};
+
+static Perftools__Profiles__Label *add_label(struct labels *labels, int64_t key)
+{
+    Perftools__Profiles__Label *label = &labels->labels[labels->count];
+    perftools__profiles__label__init(label);
+    label->key = key;
+    labels->list[labels->count++] = label;
+    return label;
+}
+
+static void make_labels(struct labels *ret_labels, const struct ht_sample *sample)
+{
+    const struct ht_sample_life *life = sample->life;
+    ret_labels->count = 0;
+    Perftools__Profiles__Label *bytes = add_label(ret_labels, STRING_BYTES);
+    bytes->num = sample->block_bytes;
+    bytes->num_unit = STRING_BYTES;
+    if (life == NULL)
+        return;
+    add_label(ret_labels, STRING_LIFETIME)->str = STRING_AGES + life->age;
+    if (life->end != HT_LIFE_GOES_ON)
+        add_label(ret_labels, STRING_FREED_BY)->str =
+            life->end == HT_LIFE_SAME_THREAD ? STRING_SAME_THREAD : STRING_OTHER_THREAD;
 }
 
 static int write_sample(void *context, const struct ht_sample *sample)
@@ -127,10 +192,8 @@ static int write_sample(void *context, const struct ht_sample *sample)
             return -ENOMEM;
     }
 
-    Perftools__Profiles__Label label = PERFTOOLS__PROFILES__LABEL__INIT, *label_list[] = {&label};
-    label.key = STRING_BYTES;
-    label.num = sample->block_bytes;
-    label.num_unit = STRING_BYTES;
+    struct labels labels;
+    make_labels(&labels, sample);
     int64_t values[SAMPLE_TYPES] = {sample->alloc_objects, sample->alloc_bytes,
                                     sample->inuse_objects, sample->inuse_bytes};
     Perftools__Profiles__Sample message = PERFTOOLS__PROFILES__SAMPLE__INIT;
@@ -138,14 +201,24 @@ static int write_sample(void *context, const struct ht_sample *sample)
     message.location_id = encoder->ids;
     message.n_value = SAMPLE_TYPES;
     message.value = values;
-    message.n_label = 1;
-    message.label = label_list;
+    message.n_label = labels.count;
+    message.label = labels.list;
+    float variances[SAMPLE_TYPES];
+    message.n_heaptap_variance = variances_of(sample, variances);
+    message.heaptap_variance = variances;
+    message.heaptap_oldest_nanos = sample->oldest_nanos;
+    if (sample->life != NULL && sample->life->freed_pc != 0) {
+        message.heaptap_freed_location =
+            ht_locations_add(&encoder->locations, sample->life->freed_pc);
+        message.heaptap_freed_frame = sample->life->freed_frame;
+    }
     ht_messages_put(&encoder->messages, HT_FIELD_SAMPLE, &message.base);
 
     encoder->totals.alloc_objects += sample->alloc_objects;
     encoder->totals.alloc_bytes += sample->alloc_bytes;
     encoder->totals.inuse_objects += sample->inuse_objects;
     encoder->totals.inuse_bytes += sample->inuse_bytes;
+    encoder->totals.inuse_bytes_variance += sample->variances[3];
     encoder->totals.samples++;
     return ht_gzip_error(encoder->messages.gzip);
 }
@@ -196,10 +269,16 @@ static void write_locations(struct encoder *encoder)
  * been found, and nothing but its number is kept. The order of fields is free. */
 static int write_profile(struct encoder *encoder)
 {
+    struct ht_snapshot *snapshot = encoder->snapshot;
     write_header(encoder);
-    int r = encoder->snapshot->each_sample(encoder->snapshot, write_sample, encoder);
+    write_comments(encoder, 0);
+    int r = snapshot->each_sample(snapshot, write_sample, encoder);
     if (r != 0)
         return r;
+    unsigned written = snapshot->comment_count;
+    if (snapshot->conclude != NULL)
+        snapshot->conclude(snapshot, &encoder->totals);
+    write_comments(encoder, written);
     write_mappings(encoder);
     r = ht_locations_sort(&encoder->locations);
     if (r == 0)
@@ -209,7 +288,7 @@ static int write_profile(struct encoder *encoder)
     return r;
 }
 
-int ht_pprof_encode(const struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals)
+int ht_pprof_encode(struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals)
 {
     struct encoder *encoder = ht_arena_map(sizeof(*encoder));
     if (encoder == NULL)

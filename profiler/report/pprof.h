@@ -16,6 +16,6 @@
  * written by then is of no use. -ENOMEM when the arena's limit leaves no room for it.
  * Opens the loaded files one at a time for their symbols and takes the loader's lock for a moment.
  * Context: dump; not in a hook, and one at a time. */
-int ht_pprof_encode(const struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals);
+int ht_pprof_encode(struct ht_snapshot *snapshot, int fd, struct ht_totals *ret_totals);
 
 #endif

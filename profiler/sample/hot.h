@@ -12,7 +12,7 @@
 
 #include "sys/compiler.h"
 
-/* What a thread keeps between samples; 72 bytes, all zero in a new thread. */
+/* What a thread keeps between samples; 88 bytes, all zero in a new thread. */
 struct ht_thread {
     uint64_t bytes_until_sample; /* distance to the next sampled byte */
     uint64_t random;             /* xorshift state; 0: this thread has not sampled yet */
@@ -20,12 +20,18 @@ struct ht_thread {
     uintptr_t stack_high;
     uintptr_t last_block;   /* the latest block that this thread recorded; see hooks/operators.c */
     uint32_t borrows;       /* allocations that took the slow path */
-    uint32_t gap_interval;  /* id of the interval the gap was drawn with (sampler.h); 0: off */
+    uint32_t gap_interval;  /* id of the interval the gap was drawn with (sampler.h); 0: off;
+                               HT_HOT_GAP_CUT besides */
     struct ht_exact *exact; /* at an interval of 1; see exact.h */
     uint32_t
         busy; /* inside the profiler: what a signal handler allocates meanwhile is not sampled */
     uint32_t exact_wait; /* samples until it asks for `exact` again, which it did not get */
+    uint32_t looks;      /* frees that took the slow path */
+    uint64_t apart;      /* ticks that were timed by themselves; see budget.h */
 };
+
+/* The gap is longer: no sample where it ends, but another look at the interval (record.c). */
+#define HT_HOT_GAP_CUT (UINT32_C(1) << 8)
 
 extern HT_HIDDEN HT_THREAD_LOCAL struct ht_thread ht_thread;
 
@@ -68,12 +74,17 @@ static inline bool ht_hot_has_moved(struct ht_hot_mark mark)
            ht_thread.borrows != mark.borrows;
 }
 
-/* One byte for each 4 KiB page of the address space, modulo 64 GiB: how many live sampled blocks
- * start in it, saturating, sticky at 255. 16 MiB of zero pages, touched only where a sample lives.
+/* One byte for each 4 KiB page of the address space, modulo 64 GiB: in the lower 6 bits how many
+ * live sampled blocks of live.h start in it, saturating and then sticky; bit 7: there may be blocks
+ * of shadow.h, which says what bit 6 is. 16 MiB of zero pages, touched only where a sample lives.
  * At 512 KiB it sends 0.6 % of all frees to the exact table at any heap size (LIMITS: page /
  * interval); at an interval of 1 it says "look" always. free(NULL) needs no test: nothing ever
  * lives in page 0. */
 #define HT_PAGE_SHADOW_SIZE (UINT32_C(1) << 24)
+
+#define HT_PAGE_COUNT    UINT8_C(0x3f)
+#define HT_PAGE_CLEARING UINT8_C(0x40)
+#define HT_PAGE_EXACT    UINT8_C(0x80)
 
 extern HT_HIDDEN uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE];
 

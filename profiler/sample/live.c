@@ -2,79 +2,27 @@
 
 #include "sample/hot.h"
 #include "sample/shadow.h"
+#include "sample/stripe.h"
 #include "sys/arch.h"
 #include "sys/arena.h"
 #include "sys/lock.h"
+#include "sys/os.h"
 
 #include "sys/poison.h"
 
 uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE] __attribute__((aligned(4096)));
 
-#define STRIPES        64u
-#define STRIPE_BITS    6
-#define CAPACITY_FIRST 64u
-#define PENDING        512u
-#define NESTED_SPINS   200
+#define STRIPES      (1u << HT_STRIPE_BITS)
+#define PENDING      512u
+#define NESTED_SPINS 200
 
-/* `key` is the address in the upper 56 bits and the interval's id in the lower 8; 0 is a free slot.
- * Bits 32 and up of the size are the site's (stacks.h). */
-struct entry {
-    uint64_t key;
-    uint32_t site;
-    uint32_t size_low;
-};
-
-/* Open addressing, linear probing, power-of-two capacity, backward-shift deletion (Knuth 6.4 R), no
- * tombstones:
- *   used <= capacity * 3 / 4, so a probe always ends;
- *   an address stands in at most one slot of one stripe;
- *   no free slot lies between an entry and the slot its hash names.
- *
- * `pending` holds addresses that were freed while this stripe's lock was held, perhaps by the very
- * code that a signal handler interrupted, or by a fork that is stuck. Whoever takes the lock next
- * removes them first. Their blocks were given back only after they were put here and counted in
- * `deferred`, so nobody can have sampled the address again in between without passing that removal.
- * 32,768 in all: a fork of a large process takes a second, and a free of any block in a page with a
- * sampled one counts. They are apart from the stripes, which they would spread out. */
-struct stripe {
-    struct ht_lock lock; /* guards all below but `deferred`; what is_absent() reads is atomic */
-    uint32_t capacity, used;
-    uint32_t deferred; /* addresses in pending; for a moment one less than there are */
-    uint32_t version;  /* of the slots: who holds the lock changes it before giving it back */
-    struct entry *slots;
-} __attribute__((aligned(64)));
-
-static struct stripe stripes[STRIPES];
+static struct ht_stripe stripes[STRIPES];
 static uintptr_t pending[STRIPES][PENDING]; /* atomic */
 static uint64_t missed_frees;
 
-/* Multiplicative hashing: the top bits choose the stripe, the next ones the slot. */
-static uint64_t hash_of(uintptr_t address)
+static struct ht_stripe *stripe_of(uintptr_t address)
 {
-    return address * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-static struct stripe *stripe_of(uintptr_t address)
-{
-    return &stripes[hash_of(address) >> (64 - STRIPE_BITS)];
-}
-
-static uint32_t home_of(const struct stripe *stripe, uintptr_t address)
-{
-    return (uint32_t)(hash_of(address) >> (32 - STRIPE_BITS)) & (stripe->capacity - 1);
-}
-
-/* Keys are atomic: is_absent() reads them without the lock. */
-static void put(struct entry *slot, const struct entry *entry)
-{
-    slot->site = entry->site;
-    slot->size_low = entry->size_low;
-    __atomic_store_n(&slot->key, entry->key, __ATOMIC_RELEASE);
-}
-
-static uintptr_t address_of(const struct entry *entry)
-{
-    return (uintptr_t)(entry->key >> 8);
+    return &stripes[ht_stripe_hash(address) >> (64 - HT_STRIPE_BITS)];
 }
 
 /* Top bytes that the processor ignores (pointer tags) are no part of an address. */
@@ -83,30 +31,13 @@ static uintptr_t bare(uintptr_t address)
     return address & (UINTPTR_MAX >> 8);
 }
 
-static void page_count_up(uintptr_t address)
-{
-    uint8_t *page = ht_hot_page((void *)address);
-    uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
-    while (old != UINT8_MAX && !__atomic_compare_exchange_n(page, &old, old + 1, true,
-                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
-}
-
-static void page_count_down(uintptr_t address)
-{
-    uint8_t *page = ht_hot_page((void *)address);
-    uint8_t old = __atomic_load_n(page, __ATOMIC_RELAXED);
-    while (old != UINT8_MAX && !__atomic_compare_exchange_n(page, &old, old - 1, true,
-                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
-}
-
-static struct ht_live_block block_of(const struct entry *entry)
+static struct ht_live_block block_of(const struct ht_stripe_entry *entry)
 {
     return (struct ht_live_block){
         .size = (size_t)ht_stacks_size_high(entry->site) << 32 | entry->size_low,
         .site = entry->site,
         .interval = (ht_interval_id)entry->key,
+        .birth = entry->birth,
     };
 }
 
@@ -115,52 +46,27 @@ static void count_as_freed(const struct ht_live_block *block)
     ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
 }
 
-/* The slot of an address, or the free slot where it would go. The stripe has slots. */
-static uint32_t find(const struct stripe *stripe, uintptr_t address)
-{
-    uint32_t i = home_of(stripe, address);
-    while (stripe->slots[i].key != 0 && address_of(&stripe->slots[i]) != address)
-        i = (i + 1) & (stripe->capacity - 1);
-    return i;
-}
-
-/* Closes the gap at slot i: each later entry of the run moves back if its home is not after the
- * gap. */
-static void erase(struct stripe *stripe, uint32_t i)
-{
-    uint32_t mask = stripe->capacity - 1;
-    for (uint32_t j = (i + 1) & mask; stripe->slots[j].key != 0; j = (j + 1) & mask) {
-        uint32_t home = home_of(stripe, address_of(&stripe->slots[j]));
-        if (((j - home) & mask) >= ((j - i) & mask)) {
-            put(&stripe->slots[i], &stripe->slots[j]);
-            i = j;
-        }
-    }
-    __atomic_store_n(&stripe->slots[i].key, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&stripe->used, stripe->used - 1, __ATOMIC_RELAXED);
-}
-
 /* The lock is held. */
-static bool take_out(struct stripe *stripe, uintptr_t address, struct ht_live_block *ret_block)
+static bool take_out(struct ht_stripe *stripe, uintptr_t address, struct ht_live_block *ret_block)
 {
     if (stripe->used == 0)
         return false;
-    uint32_t i = find(stripe, address);
+    uint32_t i = ht_stripe_find(stripe, address);
     if (stripe->slots[i].key == 0)
         return false;
     *ret_block = block_of(&stripe->slots[i]);
-    erase(stripe, i);
-    page_count_down(address);
+    ht_stripe_erase(stripe, i);
+    ht_shadow_count_in_page(address, -1);
     return true;
 }
 
-static uintptr_t *pending_of(const struct stripe *stripe)
+static uintptr_t *pending_of(const struct ht_stripe *stripe)
 {
     return pending[stripe - stripes];
 }
 
 /* The lock is held. */
-static void settle_pending(struct stripe *stripe)
+static void settle_pending(struct ht_stripe *stripe)
 {
     if (HT_LIKELY(__atomic_load_n(&stripe->deferred, __ATOMIC_ACQUIRE) == 0))
         return;
@@ -178,13 +84,13 @@ static void settle_pending(struct stripe *stripe)
     __atomic_fetch_sub(&stripe->deferred, settled, __ATOMIC_RELAXED);
 }
 
-static void release(struct stripe *stripe)
+static void release(struct ht_stripe *stripe)
 {
     __atomic_store_n(&stripe->version, stripe->version + 1, __ATOMIC_RELEASE);
     ht_lock_release(&stripe->lock);
 }
 
-static bool take(struct stripe *stripe)
+static bool take(struct ht_stripe *stripe)
 {
     if (!ht_lock_take(&stripe->lock))
         return false;
@@ -192,7 +98,7 @@ static bool take(struct stripe *stripe)
     return true;
 }
 
-static bool take_nested(struct stripe *stripe)
+static bool take_nested(struct ht_stripe *stripe)
 {
     for (int i = 0; i < NESTED_SPINS; i++) {
         if (ht_lock_try(&stripe->lock)) {
@@ -204,45 +110,21 @@ static bool take_nested(struct stripe *stripe)
     return false;
 }
 
-static bool defer(struct stripe *stripe, uintptr_t address)
+/* Once is enough: a handler may allocate and free at the same address again and again. */
+static bool defer(struct ht_stripe *stripe, uintptr_t address)
 {
     uintptr_t *addresses = pending_of(stripe);
     for (unsigned i = 0; i < PENDING; i++) {
-        uintptr_t none = 0;
-        if (__atomic_load_n(&addresses[i], __ATOMIC_RELAXED) == 0 &&
-            __atomic_compare_exchange_n(&addresses[i], &none, address, false, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED)) {
+        uintptr_t found = __atomic_load_n(&addresses[i], __ATOMIC_RELAXED);
+        if (found == address)
+            return true;
+        if (found == 0 && __atomic_compare_exchange_n(&addresses[i], &found, address, false,
+                                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
             __atomic_fetch_add(&stripe->deferred, 1, __ATOMIC_RELEASE);
             return true;
         }
     }
     return false;
-}
-
-/* Makes room for one more entry. The lock is held. */
-static bool make_room(struct stripe *stripe)
-{
-    if (stripe->used < stripe->capacity / 4 * 3)
-        return true;
-    struct stripe grown = {.capacity =
-                               stripe->capacity == 0 ? CAPACITY_FIRST : stripe->capacity * 2};
-    size_t size = grown.capacity * sizeof(*grown.slots);
-    /* The first tables are less than a page: cut from a chunk, and left there when they are
-     * outgrown. */
-    grown.slots = size < 4096 ? ht_arena_alloc(size) : ht_arena_map_table(size);
-    if (grown.slots == NULL)
-        return stripe->used < stripe->capacity / 8 * 7; /* longer probes, that still end */
-    for (uint32_t i = 0; i < stripe->capacity; i++) {
-        if (stripe->slots[i].key != 0)
-            grown.slots[find(&grown, address_of(&stripe->slots[i]))] = stripe->slots[i];
-    }
-    size_t old_size = stripe->capacity * sizeof(*stripe->slots);
-    struct entry *old = stripe->slots;
-    __atomic_store_n(&stripe->slots, grown.slots, __ATOMIC_RELAXED);
-    __atomic_store_n(&stripe->capacity, grown.capacity, __ATOMIC_RELAXED);
-    if (old_size >= 4096)
-        ht_arena_retire_table(old, old_size); /* somebody may be looking into it */
-    return true;
 }
 
 static struct ht_live_block exact_block(struct ht_shadow_block block)
@@ -265,12 +147,11 @@ static bool insert_into_shadow(uintptr_t address, const struct ht_live_block *bl
         struct ht_live_block missed = exact_block(was);
         count_missed(&missed);
     }
-    return block->interval == HT_INTERVAL_EXACT &&
+    return block->interval == HT_INTERVAL_EXACT && block->birth == 0 &&
            ht_shadow_insert(address, block->size, block->site);
 }
 
-/* Not of a huge block for whose stack there was no memory: the overflow's site has blocks of all
- * sizes. */
+/* Not of a huge block without a stack: the overflow's site has blocks of all sizes. */
 static bool has_size_in_site(const struct ht_live_block *block)
 {
     uint64_t high = (uint64_t)block->size >> 32;
@@ -282,30 +163,29 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
     address = bare(address);
     if (insert_into_shadow(address, block))
         return true;
-    struct stripe *stripe = stripe_of(address);
+    struct ht_stripe *stripe = stripe_of(address);
     bool inserted = false;
+    struct ht_live_block missed;
     if (!take(stripe))
         return false;
-    struct ht_live_block missed;
-    if (HT_UNLIKELY(take_out(stripe, address, &missed))) {
+    if (HT_UNLIKELY(take_out(stripe, address, &missed)))
         count_missed(&missed);
-    }
-    if (has_size_in_site(block) && make_room(stripe)) {
-        struct entry entry = {
+    if (has_size_in_site(block) && ht_stripe_make_room(stripe)) {
+        struct ht_stripe_entry entry = {
             .key = (uint64_t)address << 8 | block->interval,
             .site = block->site,
             .size_low = (uint32_t)block->size,
+            .birth = block->birth,
         };
-        put(&stripe->slots[find(stripe, address)], &entry);
-        __atomic_store_n(&stripe->used, stripe->used + 1, __ATOMIC_RELAXED);
-        page_count_up(address);
+        ht_stripe_insert(stripe, &entry);
+        ht_shadow_count_in_page(address, 1);
         inserted = true;
     }
     release(stripe);
     return inserted;
 }
 
-static bool is_unchanged(const struct stripe *stripe, uint32_t version)
+static bool is_unchanged(const struct ht_stripe *stripe, uint32_t version)
 {
     return __atomic_load_n(&stripe->lock.word, __ATOMIC_ACQUIRE) == 0 &&
            __atomic_load_n(&stripe->version, __ATOMIC_ACQUIRE) == version;
@@ -315,17 +195,18 @@ static bool is_unchanged(const struct stripe *stripe, uint32_t version)
  * frees ask, and few blocks are there: at 4 KiB, two of three pages have one. Nobody else inserts or
  * removes this address meanwhile, since its block is the caller's. A change of another entry may
  * move this one: then it is not sure. */
-static bool is_absent(const struct stripe *stripe, uintptr_t address)
+static bool is_absent(const struct ht_stripe *stripe, uintptr_t address)
 {
     if (__atomic_load_n(&stripe->used, __ATOMIC_RELAXED) == 0)
         return true;
     uint32_t version = __atomic_load_n(&stripe->version, __ATOMIC_ACQUIRE);
-    const struct stripe view = {.slots = __atomic_load_n(&stripe->slots, __ATOMIC_RELAXED),
-                                .capacity = __atomic_load_n(&stripe->capacity, __ATOMIC_RELAXED)};
+    const struct ht_stripe view = {.slots = __atomic_load_n(&stripe->slots, __ATOMIC_RELAXED),
+                                   .capacity =
+                                       __atomic_load_n(&stripe->capacity, __ATOMIC_RELAXED)};
     if (!is_unchanged(stripe, version)) /* or the two are of two tables */
         return false;
-    uint32_t i = home_of(&view, address);
-    for (uint32_t n = 0; n < view.capacity; n++, i = (i + 1) & (view.capacity - 1)) {
+    uint32_t i = ht_stripe_home(&view, address);
+    for (uint32_t n = 0; n < view.capacity; n++, i = ht_stripe_after(&view, i)) {
         uint64_t key = __atomic_load_n(&view.slots[i].key, __ATOMIC_ACQUIRE);
         if (key == 0)
             return is_unchanged(stripe, version);
@@ -351,7 +232,7 @@ enum ht_live_result ht_live_remove(uintptr_t address, bool nested, struct ht_liv
         *ret_block = exact_block(exact);
         return HT_LIVE_REMOVED;
     }
-    struct stripe *stripe = stripe_of(address);
+    struct ht_stripe *stripe = stripe_of(address);
     if (HT_LIKELY(is_absent(stripe, address)))
         return HT_LIVE_UNKNOWN;
     if (!(nested ? take_nested(stripe) : take(stripe)))
@@ -376,6 +257,53 @@ uint64_t ht_live_count(void)
     for (unsigned i = 0; i < STRIPES; i++)
         count += __atomic_load_n(&stripes[i].used, __ATOMIC_RELAXED);
     return count;
+}
+
+/* Slots and capacity of one table. False when it changes all the time. */
+static bool look_at(const struct ht_stripe *stripe, struct ht_stripe *ret_view)
+{
+    for (int i = 0; i < NESTED_SPINS; i++) {
+        uint32_t version = __atomic_load_n(&stripe->version, __ATOMIC_ACQUIRE);
+        ret_view->slots = __atomic_load_n(&stripe->slots, __ATOMIC_RELAXED);
+        ret_view->capacity = __atomic_load_n(&stripe->capacity, __ATOMIC_RELAXED);
+        if (is_unchanged(stripe, version))
+            return true;
+        ht_arch_pause();
+    }
+    return false;
+}
+
+/* False when there is none, or it changes. */
+static bool read_entry(const struct ht_stripe_entry *slot, struct ht_stripe_entry *ret_entry)
+{
+    ret_entry->key = __atomic_load_n(&slot->key, __ATOMIC_ACQUIRE);
+    ret_entry->site = __atomic_load_n(&slot->site, __ATOMIC_RELAXED);
+    ret_entry->size_low = __atomic_load_n(&slot->size_low, __ATOMIC_RELAXED);
+    ret_entry->birth = __atomic_load_n(&slot->birth, __ATOMIC_ACQUIRE);
+    return ret_entry->key != 0 && __atomic_load_n(&slot->key, __ATOMIC_RELAXED) == ret_entry->key;
+}
+
+static void show_followed(const struct ht_stripe *stripe,
+                          void (*visit)(void *, const struct ht_live_block *), void *context)
+{
+    struct ht_stripe view;
+    if (!look_at(stripe, &view))
+        return;
+    for (uint32_t i = 0; i < view.capacity; i++) {
+        struct ht_stripe_entry entry;
+        struct ht_live_block block;
+        if (!read_entry(&view.slots[i], &entry) || entry.birth == 0)
+            continue;
+        block = block_of(&entry);
+        visit(context, &block);
+    }
+}
+
+void ht_live_each_followed(void (*visit)(void *context, const struct ht_live_block *block),
+                           void *context)
+{
+    for (unsigned i = 0; i < STRIPES; i++)
+        show_followed(&stripes[i], visit, context);
 }
 
 uint64_t ht_live_missed_frees(void)

@@ -5,7 +5,7 @@
  * "maybe" of a stranger but never "no" of one of ours; this table has the truth, and keeps that
  * test's page shadow. At an interval of 1 most blocks are in shadow.h instead.
  *
- * 64 stripes, each with a lock of its own (rank HT_RANK_LIVE); 16 bytes an entry, 21 to 43 with the
+ * 64 stripes, each with a lock of its own (rank HT_RANK_LIVE); 24 bytes an entry, 32 to 48 with the
  * room that probing needs. */
 #ifndef HT_SAMPLE_LIVE_H
 #define HT_SAMPLE_LIVE_H
@@ -19,6 +19,7 @@ struct ht_live_block {
     size_t size;
     ht_site site;
     ht_interval_id interval;
+    uint64_t birth; /* when and by which thread, if its life is followed (lives.h); 0: it is not */
 };
 
 /* Remembers a sampled block. An older block at that address was freed behind our back; it is
@@ -49,6 +50,11 @@ bool ht_live_is_absent(uintptr_t address);
 void ht_live_settle(void);
 
 uint64_t ht_live_count(void);
+
+/* Shows the blocks whose lives are followed. Takes no lock: one that is moved in the table meanwhile
+ * may be missed. Context: dump. */
+void ht_live_each_followed(void (*visit)(void *context, const struct ht_live_block *block),
+                           void *context);
 /* Blocks whose free we never saw (ht_live_insert() found their address taken). */
 uint64_t ht_live_missed_frees(void);
 

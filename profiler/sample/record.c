@@ -1,8 +1,11 @@
 #include "sample/record.h"
 
+#include "sample/budget.h"
 #include "sample/exact.h"
 #include "sample/frames.h"
+#include "sample/gap.h"
 #include "sample/hot.h"
+#include "sample/lives.h"
 #include "sample/scratch.h"
 #include "sample/shadow.h"
 #include "sample/unwind.h"
@@ -16,10 +19,12 @@ HT_THREAD_LOCAL struct ht_thread ht_thread;
 
 uint32_t ht_record_attention = 1;
 
+#define CLEAR_EVERY 32u
+#define EASE_EVERY  256u /* where every allocation is recorded */
+
 static unsigned depth_max = 128;
 static uint64_t samples; /* and those of all tallies */
 static uint64_t drops[HT_DROPS];
-static unsigned eased; /* times that ease() has doubled the interval */
 
 static void count_drop(enum ht_drop reason)
 {
@@ -32,7 +37,6 @@ struct ht_record_counts ht_record_counts(void)
                                                  ht_tally_samples()};
     for (unsigned i = 0; i < HT_DROPS; i++)
         counts.drops[i] = __atomic_load_n(&drops[i], __ATOMIC_RELAXED);
-    counts.eased = __atomic_load_n(&eased, __ATOMIC_RELAXED);
     return counts;
 }
 
@@ -92,27 +96,6 @@ void ht_record_ask_attention(void)
     ht_record_redraw();
 }
 
-static void draw_gap(struct ht_thread *thread)
-{
-    ht_interval_id id = ht_sampler_current();
-    thread->gap_interval = id;
-    thread->bytes_until_sample = ht_sampler_draw(id, &thread->random);
-}
-
-/* The first gap starts before this allocation: it is sampled as often as any other of its size. */
-static ht_interval_id begin_thread(struct ht_thread *thread, size_t size)
-{
-    thread->random = ht_sampler_seed();
-    draw_gap(thread);
-    if (thread->bytes_until_sample >= size) {
-        thread->bytes_until_sample -= size;
-        return 0;
-    }
-    ht_interval_id id = (ht_interval_id)thread->gap_interval;
-    draw_gap(thread);
-    return id;
-}
-
 ht_interval_id ht_record_begin(size_t size)
 {
     struct ht_thread *thread = &ht_thread;
@@ -126,37 +109,17 @@ ht_interval_id ht_record_begin(size_t size)
         ht_record_attend();
         ht_record_resume(pause);
     }
-    if (HT_UNLIKELY(thread->random == 0))
-        return begin_thread(thread, size);
+    if (HT_UNLIKELY(thread->random == 0) && !ht_gap_start(thread, size))
+        return 0;
     ht_interval_id id = (ht_interval_id)thread->gap_interval;
     if (id == HT_INTERVAL_EXACT && ht_sampler_current() == HT_INTERVAL_EXACT) {
         thread->bytes_until_sample = 0;
         return id;
     }
-    draw_gap(thread);
+    if ((thread->gap_interval & HT_HOT_GAP_CUT) != 0 && !ht_gap_ends_beyond_cut(thread, id))
+        id = 0;
+    ht_gap_draw(thread);
     return thread->gap_interval != 0 ? id : 0; /* switched off since: not this one */
-}
-
-/* ---- before memory ends ---- */
-
-/* From half of the tables' memory on, every further 32nd doubles the interval: tables then fill
- * ever more slowly, and what is recorded goes on being unbiased. An interval below 64 would slow
- * nothing down, since hardly a block is that small. */
-#define EASE_FROM      (HT_ARENA_FULL / 2)
-#define EASE_STEP      2u
-#define EASED_INTERVAL 64u
-#define EASE_EVERY     256u /* where every allocation is recorded */
-
-static void ease(void)
-{
-    unsigned fullness = ht_arena_table_fullness();
-    unsigned done = __atomic_load_n(&eased, __ATOMIC_RELAXED);
-    uint64_t interval = ht_sampler_interval();
-    if (HT_LIKELY(fullness < EASE_FROM + done * EASE_STEP) || interval == 0 ||
-        !__atomic_compare_exchange_n(&eased, &done, done + 1, false, __ATOMIC_RELAXED,
-                                     __ATOMIC_RELAXED))
-        return;
-    ht_sampler_set_interval(ht_min(ht_max(interval * 2, EASED_INTERVAL), HT_INTERVAL_MAX));
 }
 
 /* ---- stacks ---- */
@@ -222,7 +185,10 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
         return NULL;
     }
     thread->exact_wait = 1000;
-    return thread->exact = ht_learn_is_ready() ? ht_exact_take(depth_max) : NULL;
+    thread->exact = ht_learn_is_ready() ? ht_exact_take(depth_max) : NULL;
+    if (thread->exact != NULL)
+        thread->exact->unfollowed = ht_lives_gap(&thread->random);
+    return thread->exact;
 }
 
 /* False when it is not a stack of which a memo can be kept. */
@@ -257,6 +223,15 @@ static void count_free(const struct ht_live_block *block, bool nested)
         ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
 }
 
+/* The block is given back: what it was is counted, and how it lived. */
+static void end(const struct ht_live_block *block, bool nested)
+{
+    count_free(block, nested);
+    /* Off: perhaps because the program may make no more system calls (control/sandbox.h). */
+    if (block->birth != 0 && !nested && ht_sampler_current() != 0)
+        ht_lives_end(block, depth_max);
+}
+
 static void insert(const void *block, const struct ht_live_block *live)
 {
     if (HT_UNLIKELY(live->site == HT_SITE_OVERFLOW))
@@ -275,10 +250,15 @@ static void record(const void *block, size_t size, ht_interval_id interval,
         count_drop(HT_DROP_SCRATCH);
         return;
     }
-    ht_stacks_count_alloc(live.site, ht_sampler_weight(size, interval));
+    if (interval == HT_INTERVAL_EXACT)
+        ht_budget_tell(&(uint64_t){size});
+    struct ht_weight weight = ht_sampler_weight(size, interval);
+    if (ht_lives_follows(size, interval, weight.objects, &ht_thread.random))
+        live.birth = ht_lives_birth();
+    ht_stacks_count_alloc(live.site, weight);
     __atomic_fetch_add(&samples, 1, __ATOMIC_RELAXED);
     insert(block, &live);
-    ease();
+    ht_budget_ease();
 }
 
 /* At an interval of 1, in a thread that has tables of its own. */
@@ -293,11 +273,16 @@ static void record_exact(struct ht_exact *exact, const void *block, size_t size,
         return;
     }
     ht_tally_alloc(&exact->tally, live.site, size);
-    if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW ||
+    ht_budget_count(&exact->untold_bytes, size);
+    if (HT_UNLIKELY(ht_lives_follows_exact(&exact->unfollowed, size))) {
+        live.birth = ht_lives_birth();
+        exact->unfollowed = ht_lives_gap(&ht_thread.random);
+    }
+    if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW || live.birth != 0 ||
                     !ht_shadow_insert((uintptr_t)block, size, live.site)))
         insert(block, &live);
     if (HT_UNLIKELY(exact->tally.samples % EASE_EVERY == 0))
-        ease();
+        ht_budget_ease();
 }
 
 void ht_record_block(const void *block, size_t size, ht_interval_id interval,
@@ -307,12 +292,17 @@ void ht_record_block(const void *block, size_t size, ht_interval_id interval,
     if (HT_UNLIKELY(size > PTRDIFF_MAX))
         return;
     struct ht_record_pause pause = ht_record_pause();
+    uint32_t one_in = interval == HT_INTERVAL_EXACT ? HT_BUDGET_EXACT_ONE_IN : HT_BUDGET_ONE_IN;
+    bool is_timed = ht_budget_times(ht_budget_hash(ht_thread.borrows), one_in);
+    uint64_t began = is_timed ? ht_budget_clock() : 0;
     struct ht_exact *exact = interval == HT_INTERVAL_EXACT ? own_tables(&ht_thread) : NULL;
     if (exact != NULL)
         record_exact(exact, block, size, caller);
     else
         record(block, size, interval, caller);
     ht_thread.last_block = (uintptr_t)block;
+    if (HT_UNLIKELY(is_timed))
+        ht_budget_add(began, one_in);
     ht_record_resume(pause);
 }
 
@@ -324,19 +314,66 @@ static enum ht_live_result forget(const void *block, bool nested, struct ht_live
     return result;
 }
 
-void ht_record_free(const void *block)
+/* Every allocation of this thread is recorded: nearly all frees are of blocks that are known. */
+static inline bool is_exact_now(void)
+{
+    return ht_thread.exact != NULL && ht_sampler_current() == HT_INTERVAL_EXACT;
+}
+
+/* Most frees that look are of strangers: neighbours of a sampled block, or, where every allocation
+ * was recorded before, of one that is still there. */
+static inline __attribute__((always_inline)) bool is_stranger(const void *block)
+{
+    uintptr_t address = (uintptr_t)block;
+    const uint64_t *entry = ht_shadow_entry(address);
+    if (entry != NULL && __atomic_load_n(entry, __ATOMIC_RELAXED) != 0)
+        return false;
+    return (*ht_hot_page(block) & HT_PAGE_COUNT) == 0 || ht_live_is_absent(address);
+}
+
+/* Frees in pages where exact blocks were would look for ever: now and then one has a look whether
+ * all of them are gone. */
+HT_COLD static void clear_page(const void *block)
+{
+    if ((*ht_hot_page(block) & HT_PAGE_EXACT) != 0 && ht_sampler_current() != HT_INTERVAL_EXACT)
+        ht_shadow_clear_page((uintptr_t)block);
+}
+
+static inline __attribute__((always_inline)) void free_known(const void *block)
 {
     struct ht_live_block was;
     struct ht_shadow_block small;
     struct ht_exact *exact = ht_thread.exact;
-    if (exact == NULL && HT_LIKELY(ht_live_is_absent((uintptr_t)block)))
-        return; /* a neighbour of one of ours */
     struct ht_record_pause pause = ht_record_pause();
     if (exact != NULL && pause.busy == 0 && ht_shadow_remove((uintptr_t)block, &small))
         ht_tally_free(&exact->tally, small.site, small.size);
     else if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
-        count_free(&was, pause.busy != 0);
+        end(&was, pause.busy != 0);
     ht_record_resume(pause);
+}
+
+HT_COLD static void add_time_of_free(uint64_t began, bool is_known)
+{
+    struct ht_record_pause pause = ht_record_pause();
+    if (pause.busy == 0 && is_known)
+        ht_budget_add(began, HT_BUDGET_FREE_ONE_IN);
+    else if (pause.busy == 0)
+        ht_budget_add_look(began, HT_BUDGET_FREE_ONE_IN);
+    ht_record_resume(pause);
+}
+
+void ht_record_free(const void *block)
+{
+    uint32_t hash = ht_budget_hash(ht_thread.looks++);
+    bool is_timed = ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN);
+    uint64_t began = HT_UNLIKELY(is_timed) ? ht_budget_clock() : 0;
+    bool is_known = is_exact_now() || !is_stranger(block);
+    if (is_known)
+        free_known(block);
+    else if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
+        clear_page(block);
+    if (HT_UNLIKELY(is_timed))
+        add_time_of_free(began, is_known);
 }
 
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)
@@ -350,7 +387,7 @@ enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *re
 void ht_record_freed(const struct ht_live_block *block)
 {
     struct ht_record_pause pause = ht_record_pause();
-    count_free(block, pause.busy != 0);
+    end(block, pause.busy != 0);
     ht_record_resume(pause);
 }
 

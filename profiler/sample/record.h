@@ -84,7 +84,6 @@ enum ht_drop {
 struct ht_record_counts {
     uint64_t samples;
     uint64_t drops[HT_DROPS];
-    unsigned eased; /* times the interval was doubled because memory ran short */
 };
 
 struct ht_record_counts ht_record_counts(void);

@@ -13,6 +13,7 @@
  * publishes the id as current. */
 static uint64_t intervals[256] = {[HT_INTERVAL_EXACT] = 1};
 static ht_interval_id current;
+static bool was_exact;
 
 uint64_t ht_sampler_interval_of(ht_interval_id id)
 {
@@ -29,7 +30,21 @@ uint64_t ht_sampler_interval(void)
     return ht_sampler_interval_of(ht_sampler_current());
 }
 
-int ht_sampler_set_interval(uint64_t interval)
+void ht_sampler_range(uint64_t *ret_shortest, uint64_t *ret_longest)
+{
+    *ret_shortest = *ret_longest = 0;
+    for (unsigned id = 1; id < HT_ARRAY_SIZE(intervals); id++) {
+        uint64_t interval = ht_sampler_interval_of((ht_interval_id)id);
+        if (interval == 0 ||
+            (id == HT_INTERVAL_EXACT && !__atomic_load_n(&was_exact, __ATOMIC_RELAXED)))
+            continue;
+        *ret_shortest = *ret_shortest == 0 ? interval : ht_min(*ret_shortest, interval);
+        *ret_longest = ht_max(*ret_longest, interval);
+    }
+}
+
+/* An id of this interval, or -errno. */
+static int id_of(uint64_t interval)
 {
     if (interval > HT_INTERVAL_MAX)
         return -EINVAL;
@@ -45,20 +60,66 @@ int ht_sampler_set_interval(uint64_t interval)
         }
         if (id == HT_ARRAY_SIZE(intervals))
             return -ENOSPC;
+        if (id == HT_INTERVAL_EXACT)
+            __atomic_store_n(&was_exact, true, __ATOMIC_RELAXED);
     }
+    return (int)id;
+}
+
+int ht_sampler_set_interval(uint64_t interval)
+{
+    int id = id_of(interval);
+    if (id < 0)
+        return id;
     __atomic_store_n(&current, (ht_interval_id)id, __ATOMIC_RELEASE);
     return 0;
 }
 
+bool ht_sampler_change(ht_interval_id from, uint64_t interval)
+{
+    int id = id_of(interval);
+    return id >= 0 && __atomic_compare_exchange_n(&current, &from, (ht_interval_id)id, false,
+                                                  __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+
+static uint64_t seed_given; /* 0: none */
+static uint64_t seeds;      /* given so far */
+
+/* Any two different numbers give different, unrelated ones (splitmix64; Steele, Lea and Flood
+ * 2014). */
+static uint64_t mixed(uint64_t x)
+{
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+void ht_sampler_set_seed(uint64_t seed)
+{
+    seed_given = seed;
+}
+
+void ht_sampler_fork_prepare(void)
+{
+    __atomic_add_fetch(&seeds, 1, __ATOMIC_RELAXED);
+}
+
+void ht_sampler_fork_child(void)
+{
+    if (seed_given != 0)
+        seed_given = mixed(seed_given + seeds) | 1;
+}
+
 uint64_t ht_sampler_seed(void)
 {
-    static uint64_t count;
-    uint64_t seed = 0;
+    uint64_t count = __atomic_add_fetch(&seeds, 1, __ATOMIC_RELAXED), seed = 0;
+    if (seed_given != 0)
+        return mixed(mixed(seed_given) + count) | 1;
     /* Off: perhaps because the program may make no such system call any more
      * (control/sandbox.h). */
     if (ht_sampler_interval() == 0)
-        seed = (__atomic_add_fetch(&count, 1, __ATOMIC_RELAXED) ^ (uintptr_t)&seed) *
-               UINT64_C(0x9e3779b97f4a7c15);
+        seed = mixed(count ^ (uintptr_t)&seed);
     else if (!ht_os_random(&seed, sizeof(seed)))
         seed = (uint64_t)ht_os_steady_nanos() * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)&seed;
     return seed != 0 ? seed : 1;
@@ -153,6 +214,17 @@ double ht_sampler_hit_probability(double x)
     return 1 - (1 - one_minus_exp(r)) / (double)(UINT64_C(1) << k);
 }
 
+double ht_sampler_uniform(uint64_t *random)
+{
+    return (double)((next_random(random) >> 11) + 1) * 0x1p-53;
+}
+
+/* The draw is finite, at most 36.7 intervals. */
+uint64_t ht_sampler_gap(uint64_t interval, uint64_t *random)
+{
+    return (uint64_t)(-ht_sampler_log(ht_sampler_uniform(random)) * (double)interval);
+}
+
 uint64_t ht_sampler_draw(ht_interval_id id, uint64_t *random)
 {
     uint64_t interval = ht_sampler_interval_of(id);
@@ -160,20 +232,25 @@ uint64_t ht_sampler_draw(ht_interval_id id, uint64_t *random)
         return OFF_GAP;
     if (interval == 1)
         return 0;
-    /* U in (0, 1]: the draw is finite, at most 36.7 intervals. */
-    double u = (double)((next_random(random) >> 11) + 1) * 0x1p-53;
-    return (uint64_t)(-ht_sampler_log(u) * (double)interval);
+    return ht_sampler_gap(interval, random);
 }
 
 struct ht_weight ht_sampler_weight(size_t size, ht_interval_id id)
 {
-    uint64_t interval = ht_sampler_interval_of(id);
+    return ht_sampler_weight_at(size, ht_sampler_interval_of(id));
+}
+
+struct ht_weight ht_sampler_weight_at(size_t size, uint64_t interval)
+{
     if (interval <= 1)
-        return (struct ht_weight){UINT64_C(1) << HT_OBJECTS_SHIFT,
-                                  (uint64_t)size << HT_BYTES_SHIFT};
+        return (struct ht_weight){.objects = UINT64_C(1) << HT_OBJECTS_SHIFT,
+                                  .bytes = (uint64_t)size << HT_BYTES_SHIFT};
     double p = ht_sampler_hit_probability((double)size / (double)interval);
+    double variance = (1 - p) / (p * p);
     return (struct ht_weight){
         .objects = (uint64_t)((double)(1 << HT_OBJECTS_SHIFT) / p + 0.5),
         .bytes = (uint64_t)((double)size * (1 << HT_BYTES_SHIFT) / p + 0.5),
+        .objects_variance = variance,
+        .bytes_variance = variance * (double)size * (double)size,
     };
 }

@@ -31,7 +31,8 @@ struct ht_shadow_leaf {
 
 struct ht_shadow_region {
     struct ht_shadow_leaf *leaves[1 << (HT_SHADOW_REGION - HT_SHADOW_LEAF)];
-    struct ht_shadow_region *older; /* in no order */
+    struct ht_shadow_region *older; /* in no order; some are empty and stand nowhere else */
+    uintptr_t number;               /* of its addresses, which are shifted by HT_SHADOW_REGION */
 };
 
 struct ht_shadow_area {
@@ -82,8 +83,16 @@ static inline void ht_shadow_expect(uintptr_t address)
         __builtin_prefetch(entry, 1);
 }
 
+/* A block of live.h more in its page, or one less. */
+void ht_shadow_count_in_page(uintptr_t address, int by);
+/* Sets the page's bit for exact blocks; afterwards it is not being cleared. */
+HT_COLD void ht_shadow_mark_page(uint8_t *page);
+/* Clears it, if no block of that page is here any more. Context: sample, when no interval of 1 is in
+ * force; then it costs frees of strangers in that page a look, for nothing. */
+void ht_shadow_clear_page(uintptr_t address);
+
 /* Remembers a block, before the program gets it. Its page's byte in hot.h says "look" from then on,
- * for ever. False when it is a large block, when no memory is left, or when its entry is taken: by
+ * until ht_shadow_clear_page() finds it empty. False when it is a large block, when no memory is left, or when its entry is taken: by
  * a neighbour, or by a block whose free was not seen. Context: sample. */
 static inline bool ht_shadow_insert(uintptr_t address, size_t size, ht_site site)
 {
@@ -96,12 +105,14 @@ static inline bool ht_shadow_insert(uintptr_t address, size_t size, ht_site site
     /* Two blocks may begin in the same 32 bytes: not with glibc, but where allocators have blocks
      * of 8 and 16 bytes. Whoever comes second finds the entry taken. */
     uint64_t none = 0;
-    if (HT_UNLIKELY(!__atomic_compare_exchange_n(entry, &none, value, false, __ATOMIC_RELAXED,
+    if (HT_UNLIKELY(!__atomic_compare_exchange_n(entry, &none, value, false, __ATOMIC_SEQ_CST,
                                                  __ATOMIC_RELAXED)))
         return false;
+    /* After the entry: see ht_shadow_clear_page(). */
     uint8_t *page = ht_hot_page((void *)address);
-    if (HT_UNLIKELY(__atomic_load_n(page, __ATOMIC_RELAXED) != UINT8_MAX))
-        __atomic_store_n(page, UINT8_MAX, __ATOMIC_RELAXED);
+    uint8_t state = __atomic_load_n(page, __ATOMIC_SEQ_CST);
+    if (HT_UNLIKELY((state & (HT_PAGE_EXACT | HT_PAGE_CLEARING)) != HT_PAGE_EXACT))
+        ht_shadow_mark_page(page);
     return true;
 }
 

@@ -10,13 +10,15 @@
 /* Sites are numbered and lie in chunks, so that a live block names one in 32 bits. Number 0 is the
  * overflow's, and no stack's: a node whose mark is 0 has none. */
 #define CHUNK_SITES 1024u
-#define CHUNKS_MAX  4096u
+#define CHUNKS_MAX  (HT_SITES_MAX / CHUNK_SITES)
 #define NO_SITE     0u
 
 /* All but the counters, which are atomic, is written before the site is published. */
 struct site {
     uint32_t next; /* the stack's next site, or NO_SITE */
     uint32_t size_class;
+    ht_node leaf;
+    uint32_t lives; /* see lives.h */
     struct ht_counts counts;
 };
 
@@ -34,6 +36,21 @@ static struct site *site_at(ht_site id)
         return &overflow_site;
     struct site *chunk = __atomic_load_n(&chunks[id / CHUNK_SITES], __ATOMIC_ACQUIRE);
     return &chunk[id % CHUNK_SITES];
+}
+
+ht_node ht_stacks_leaf(ht_site site)
+{
+    return site_at(site)->leaf;
+}
+
+uint32_t *ht_stacks_lives(ht_site site)
+{
+    return &site_at(site)->lives;
+}
+
+uint32_t ht_stacks_site_count(void)
+{
+    return __atomic_load_n(&site_count, __ATOMIC_RELAXED);
 }
 
 uint32_t ht_stacks_size_high(ht_site site)
@@ -67,11 +84,12 @@ static ht_site add_site(ht_node leaf, uint32_t size_class)
         __atomic_store_n(&chunks[id / CHUNK_SITES], chunk, __ATOMIC_RELEASE);
     }
     uint32_t *first = &ht_tree_node(leaf)->mark;
-    site_count = id + 1;
+    __atomic_store_n(&site_count, id + 1, __ATOMIC_RELAXED);
     if (*first == NO_SITE)
         __atomic_store_n(&stack_count, stack_count + 1, __ATOMIC_RELAXED);
     struct site *site = site_at(id);
     site->size_class = size_class;
+    site->leaf = leaf;
     site->next = *first;
     __atomic_store_n(first, id, __ATOMIC_RELEASE);
     return id;
@@ -119,12 +137,16 @@ void ht_stacks_count_alloc(ht_site id, struct ht_weight weight)
 {
     ht_stacks_count(
         id, &(struct ht_counts){.alloc_objects = weight.objects, .alloc_bytes = weight.bytes});
+    if (weight.objects_variance > 0)
+        ht_variances_add_alloc(id, &weight);
 }
 
 void ht_stacks_count_free(ht_site id, struct ht_weight weight)
 {
     ht_stacks_count(
         id, &(struct ht_counts){.free_objects = weight.objects, .free_bytes = weight.bytes});
+    if (weight.objects_variance > 0)
+        ht_variances_add_free(id, &weight);
 }
 
 /* While a thread gives what it has tallied to the site, neither is right: then all is read
@@ -155,7 +177,9 @@ static int show_sites(ht_node leaf, ht_stacks_visit *visit, void *context)
     struct ht_site_view view = {.pcs = pcs, .depth = ht_tree_stack(leaf, pcs, HT_ARRAY_SIZE(pcs))};
     int r = 0;
     for (; id != NO_SITE && r == 0; id = site_at(id)->next) {
+        view.site = id;
         view.counts = counts_of(id);
+        view.variances = ht_variances_of(id);
         r = visit(context, &view);
     }
     return r;
@@ -165,7 +189,8 @@ int ht_stacks_each(ht_stacks_visit *visit, void *context)
 {
     static const uintptr_t overflow_pcs[] = {HT_PC_OVERFLOW};
     int r = 0;
-    struct ht_site_view overflow = {overflow_pcs, 1, counts_of(HT_SITE_OVERFLOW)};
+    struct ht_site_view overflow = {HT_SITE_OVERFLOW, overflow_pcs, 1, counts_of(HT_SITE_OVERFLOW),
+                                    ht_variances_of(HT_SITE_OVERFLOW)};
     if (overflow.counts.alloc_objects != 0)
         r = visit(context, &overflow);
     uint32_t count = ht_tree_count();

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 
+#include "sample/budget.h"
 #include "sample/frames.h"
 #include "sample/modules.h"
 #include "sample/unwind_library.h"
@@ -197,8 +198,10 @@ struct ht_rule ht_learn_rule(uintptr_t pc)
     struct dl_find_object module;
     if (_dl_find_object((void *)pc, &module) != 0)
         return (struct ht_rule){.kind = HT_RULE_NO_CFI}; /* without the lock */
+    uint64_t began = ht_arch_ticks();
     if (run_locked(take_lesson, &lesson) < 0)
-        return (struct ht_rule){.kind = HT_RULE_OTHER};
+        lesson.rule = (struct ht_rule){.kind = HT_RULE_OTHER};
+    ht_budget_add_apart(began);
     return lesson.rule;
 }
 
@@ -282,7 +285,9 @@ __attribute__((noinline)) unsigned ht_learn_walk(const struct ht_frame *from, ui
 {
     struct whole_walk walk = {.from = from, .pcs = pcs, .depth_max = depth_max};
     HT_ARCH_CAPTURE(&walk.registers);
+    uint64_t began = ht_arch_ticks();
     intptr_t depth = run_locked(walk_whole, &walk);
+    ht_budget_add_apart(began);
     if (depth > 0)
         return (unsigned)depth;
     pcs[0] = from->pc - 1;

@@ -28,6 +28,15 @@ static inline void ht_arch_pause(void)
     __asm__ volatile("pause");
 }
 
+/* A counter that goes up at a constant rate, read without a system call. On another processor it
+ * may be somewhat behind. */
+static inline uint64_t ht_arch_ticks(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
 /* The frame that called the function this is used in: where it goes on, its stack pointer there,
  * and its frame pointer. Reading the frame address makes the compiler keep a frame pointer in that
  * function, which must not be inlined: [rbp] is then the caller's rbp and [rbp+8] the return

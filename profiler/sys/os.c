@@ -275,6 +275,16 @@ int64_t ht_os_steady_nanos(void)
     return clock_nanos(CLOCK_MONOTONIC);
 }
 
+int64_t ht_os_cpu_nanos(void)
+{
+    return clock_nanos(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+int64_t ht_os_thread_cpu_nanos(void)
+{
+    return clock_nanos(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void ht_os_block_signals(uint64_t *ret_old)
 {
     const uint64_t setxid = UINT64_C(1) << 32; /* signal 33 */

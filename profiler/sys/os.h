@@ -73,6 +73,9 @@ bool ht_os_random(void *buffer, size_t size);
 /* Nanoseconds since 1970, and of a clock that only goes forward. */
 int64_t ht_os_wall_nanos(void);
 int64_t ht_os_steady_nanos(void);
+/* CPU time of the process, and of the calling thread. */
+int64_t ht_os_cpu_nanos(void);
+int64_t ht_os_thread_cpu_nanos(void);
 
 /* All but the one by which glibc's setuid() and its kin have each thread make the system call: they
  * wait until the last one has. */

@@ -50,6 +50,7 @@ def all_columns(build, directory):
         ours("512K", "512 KiB"),
         ours("64K", "64 KiB"),
         ours("4K", "4 KiB", divisor=4),
+        ours("auto", "auto"),
         ours("1", "every one", divisor=10, rounds_max=3),
         # Its stream goes where it costs least, and what reads it is another process, which is not counted.
         Column("heaptrack", "heaptrack", "plain", preload(HEAPTRACK, DUMP_HEAPTRACK_OUTPUT="/dev/null"),
@@ -69,6 +70,6 @@ def all_columns(build, directory):
     ]
 
 
-OURS = ["empty", "off", "512K", "64K", "4K", "1"]
+OURS = ["empty", "off", "auto", "512K", "64K", "4K", "1"]
 PEERS = ["jemalloc-512K", "jemalloc-4K", "tcmalloc-512K", "heapprofile"]
 EXACT = ["1", "heaptrack"]

@@ -148,7 +148,7 @@ def all_tables(results, all_columns):
 
 
 # What the README has: what a user chooses by, of the rows that differ.
-README_OURS = ["512K", "64K", "4K", "1"]
+README_OURS = ["auto", "512K", "64K", "4K", "1"]
 README_PEER_ROWS = ["tight", "churn-10", "python3", "redis", "sqlite3", "cc1plus-small"]
 README_EXACT_ROWS = README_PEER_ROWS + ["churn-40", "threads", "jq", "git", "cc1plus"]
 

@@ -169,6 +169,7 @@ static void change_interval(const char *directory)
     tell("interval.absurd", heaptap_set_interval(UINT64_MAX));
     tell("interval.too_large", heaptap_set_interval(((uint64_t)1 << 40) + 1));
     tell("interval.largest", heaptap_set_interval((uint64_t)1 << 40));
+    tell("interval.auto", heaptap_set_interval(HEAPTAP_INTERVAL_AUTO));
     tell("interval.zero", heaptap_set_interval(0));
     tell("interval.one", heaptap_set_interval(1));
 }

@@ -60,6 +60,41 @@ TEST(sizes)
     }
 }
 
+TEST(intervals)
+{
+    uint64_t bytes = 77;
+    CHECK_EQ(ht_parse_interval("auto", &bytes), 0);
+    CHECK_EQ(bytes, HT_PARSE_AUTO);
+    CHECK_EQ(ht_parse_interval("64K", &bytes), 0);
+    CHECK_EQ(bytes, 65536);
+    static const char *const bad[] = {"", "AUTO", "automatic", "a", "18446744073709551614"};
+    for (size_t i = 0; i < HT_ARRAY_SIZE(bad); i++) {
+        CHECK_EQ(ht_parse_interval(bad[i], &bytes), -EINVAL);
+        CHECK_EQ(bytes, 65536);
+    }
+}
+
+TEST(percentages)
+{
+    static const struct {
+        const char *text;
+        uint64_t ppm;
+    } good[] = {{"1", 10000}, {"0.5", 5000},    {"100", 1000000}, {"0.0001", 1},
+                {"0", 0},     {"2.25%", 22500}, {"10%", 100000},  {"1.0000", 10000}};
+    for (size_t i = 0; i < HT_ARRAY_SIZE(good); i++) {
+        uint64_t ppm = 77;
+        CHECK_EQ(ht_parse_percent(good[i].text, &ppm), 0);
+        CHECK_EQ(ppm, good[i].ppm);
+    }
+    static const char *const bad[] = {"",    "%",   ".5",  "1.",  "-1",      "1 %",
+                                      "1e2", "101", "1,5", "5%%", "0.00001", "1.5.5"};
+    for (size_t i = 0; i < HT_ARRAY_SIZE(bad); i++) {
+        uint64_t ppm = 77;
+        CHECK_EQ(ht_parse_percent(bad[i], &ppm), -EINVAL);
+        CHECK_EQ(ppm, 77);
+    }
+}
+
 TEST(durations)
 {
     static const struct {
@@ -164,8 +199,8 @@ TEST(a_wrong_value_leaves_the_default)
 {
     char *entries[] = {"HEAPTAP_INTERVAL=12Q", NULL};
     struct ht_config config = read_from(entries);
-    CHECK_STR_EQ(said, "HEAPTAP_INTERVAL=12Q is refused: a size such as 512K, 4M or 1 (every "
-                       "allocation), at most 1T, 0 to switch off; the default 512K stays\n");
+    CHECK_STR_EQ(said, "HEAPTAP_INTERVAL=12Q is refused: auto, or a size such as 512K, 4M or 1 "
+                       "(every allocation), at most 1T, 0 to switch off; the default 512K stays\n");
     CHECK_EQ(config.interval_bytes, 512 << 10);
 }
 

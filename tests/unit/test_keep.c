@@ -75,8 +75,8 @@ TEST(keep_the_newest)
 
 TEST(keep_most)
 {
-    start(HT_KEEP_MAX + 5);
-    for (unsigned i = 0; i < HT_KEEP_MAX + 10; i++)
+    start(2 * HT_KEEP_MAX + 5);
+    for (unsigned i = 0; i < 2 * HT_KEEP_MAX + 10; i++)
         write_one(i);
     CHECK(!is_there(9));
     CHECK(is_there(10));

@@ -60,7 +60,7 @@ TEST(live_agrees_with_an_array)
             CHECK_EQ(block.interval, model[i].block.interval);
         } else {
             CHECK_EQ(ht_live_remove(address_of(i), false, &block), HT_LIVE_UNKNOWN);
-            model[i].block = (struct ht_live_block){next_random(), a_site(), 1 + i % 200};
+            model[i].block = (struct ht_live_block){next_random(), a_site(), 1 + i % 200, 0};
             CHECK(ht_live_insert(address_of(i), &model[i].block));
         }
         model[i].live = !model[i].live;
@@ -80,7 +80,7 @@ TEST(live_agrees_with_an_array)
 
 TEST(live_block_whose_free_was_missed_is_replaced)
 {
-    struct ht_live_block first = {100, a_site(), 2}, second = {120, a_site(), 2}, block;
+    struct ht_live_block first = {100, a_site(), 2, 0}, second = {120, a_site(), 2, 0}, block;
     CHECK(ht_live_insert(0x1000, &first));
     CHECK(ht_live_insert(0x1000, &second));
     CHECK_EQ(ht_live_missed_frees(), 1);
@@ -91,14 +91,14 @@ TEST(live_block_whose_free_was_missed_is_replaced)
 
 TEST(live_tagged_pointers_are_the_same_block)
 {
-    struct ht_live_block in = {100, a_site(), 2}, out;
+    struct ht_live_block in = {100, a_site(), 2, 0}, out;
     CHECK(ht_live_insert(UINT64_C(0xab00700000001000), &in));
     CHECK_EQ(ht_live_remove(UINT64_C(0x0000700000001000), false, &out), HT_LIVE_REMOVED);
 }
 
 TEST(live_shadow_sticks_when_a_page_is_full)
 {
-    struct ht_live_block in = {8, a_site(), 2}, out;
+    struct ht_live_block in = {8, a_site(), 2, 0}, out;
     uintptr_t page = 0x600000000000;
     for (uintptr_t i = 0; i < 300; i++)
         CHECK(ht_live_insert(page + i * 8, &in));
@@ -110,7 +110,7 @@ TEST(live_shadow_sticks_when_a_page_is_full)
 
 TEST(live_without_memory_says_so)
 {
-    struct ht_live_block in = {8, a_site(), 2}, out;
+    struct ht_live_block in = {8, a_site(), 2, 0}, out;
     unsigned refused = 0;
     ht_arena_fail_from(1);
     uint64_t before = ht_live_count();
@@ -127,14 +127,14 @@ TEST(live_without_memory_says_so)
 /* A handler that frees while this thread holds the table's locks, as fork.c does. */
 TEST(live_free_in_a_handler_is_deferred_and_counted)
 {
-    struct ht_live_block in = {4096, a_site(), 2}, out;
+    struct ht_live_block in = {4096, a_site(), 2, 0}, out;
     CHECK(ht_live_insert(0x700000, &in));
     uint64_t before = ht_live_count();
     ht_live_fork_prepare();
     CHECK_EQ(ht_live_remove(0x700000, true, &out), HT_LIVE_DEFERRED);
     ht_live_fork_parent();
     /* The address comes back before anybody looked: the old block goes first, the new one stays. */
-    struct ht_live_block again = {777, a_site(), 2};
+    struct ht_live_block again = {777, a_site(), 2, 0};
     CHECK(ht_live_insert(0x700000, &again));
     CHECK_EQ(ht_live_count(), before);
     CHECK_EQ(ht_live_remove(0x700000, true, &out), HT_LIVE_REMOVED);
@@ -144,7 +144,7 @@ TEST(live_free_in_a_handler_is_deferred_and_counted)
 /* A fork settles it, on both of its sides; a snapshot tries to. */
 TEST(live_settles_what_was_deferred)
 {
-    struct ht_live_block in = {4096, a_site(), 2}, out;
+    struct ht_live_block in = {4096, a_site(), 2, 0}, out;
     uint64_t before = ht_live_count();
     CHECK(ht_live_insert(0x710000, &in));
     CHECK(ht_live_insert(0x720000, &in));
@@ -162,7 +162,7 @@ TEST(live_settles_what_was_deferred)
 
 TEST(live_says_when_no_more_can_be_deferred)
 {
-    struct ht_live_block in = {4096, a_site(), 2}, out;
+    struct ht_live_block in = {4096, a_site(), 2, 0}, out;
     const uintptr_t first = 0x710000, count = 64 * 512 + 1; /* one more than there is room for */
     uint64_t before = ht_live_count();
     unsigned deferred = 0, missed = 0;
@@ -189,7 +189,7 @@ TEST(live_says_when_no_more_can_be_deferred)
 static void *churn(void *argument)
 {
     uintptr_t base = 0x300000000000 + ((uintptr_t)argument << 36);
-    struct ht_live_block in = {64, a_site(), 2}, out;
+    struct ht_live_block in = {64, a_site(), 2, 0}, out;
     for (int round = 0; round < 20; round++) {
         for (uintptr_t i = 0; i < 2000; i++)
             if (!ht_live_insert(base + i * 64, &in))

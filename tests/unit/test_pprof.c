@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <float.h>
 #include <regex.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -35,6 +36,7 @@ static struct ht_snapshot snapshot_of(const struct source *source)
 {
     return (struct ht_snapshot){.time_nanos = 1700000000123456789,
                                 .interval_bytes = 524288,
+                                .process = UINT64_C(0xfedcba9876543210),
                                 .each_sample = each_in_array,
                                 .source = source,
                                 .comment_count = 3,
@@ -195,12 +197,12 @@ TEST(pprof_of_a_few_samples)
     const uintptr_t overflow[] = {HT_PC_OVERFLOW};
     const uintptr_t strange[] = {0, (uintptr_t)&on_stack + 1, vdso != 0 ? vdso : 5};
     const struct ht_sample samples[] = {
-        {stack, 6, 10, 32000, 4, 12800, 3200},
-        {stack + 1, 5, 1, 100, 0, 0, 100},
-        {stack, 6, 0, 0, 0, 0, 77},
-        {overflow, 1, 2, 20, 1, 10, 10},
-        {strange, 3, 1, INT64_C(1) << 50, 1, 1, 1},
-        {NULL, 0, 1, 2, 3, 4, 5},
+        {stack, 6, 10, 32000, 4, 12800, 3200, {6, 48e6, 2, 1e50}, 77, NULL},
+        {stack + 1, 5, 1, 100, 0, 0, 100, {0}, 0, NULL},
+        {stack, 6, 0, 0, 0, 0, 77, {0}, 0, NULL},
+        {overflow, 1, 2, 20, 1, 10, 10, {0}, 0, NULL},
+        {strange, 3, 1, INT64_C(1) << 50, 1, 1, 1, {0}, 0, NULL},
+        {NULL, 0, 1, 2, 3, 4, 5, {0}, 0, NULL},
     };
     struct source source = {samples, HT_ARRAY_SIZE(samples)};
     struct ht_totals totals;
@@ -220,6 +222,13 @@ TEST(pprof_of_a_few_samples)
     CHECK_EQ(first->value[2], 4);
     CHECK_EQ(first->value[3], 12800);
     CHECK_EQ(first->label[0]->num, 3200);
+    CHECK_EQ(first->n_heaptap_variance, 4);
+    CHECK(first->heaptap_variance[0] == 6 && first->heaptap_variance[1] == 48e6F);
+    CHECK(first->heaptap_variance[2] == 2 && first->heaptap_variance[3] == FLT_MAX);
+    CHECK_EQ(first->heaptap_oldest_nanos, 77);
+    CHECK_EQ(profile->sample[1]->n_heaptap_variance, 0);
+    CHECK_EQ(profile->heaptap_version, 1);
+    CHECK_EQ(profile->heaptap_process, UINT64_C(0xfedcba9876543210));
     for (int i = 0; i < 6; i++) {
         CHECK_EQ(first->location_id[i], i + 1);
         CHECK_EQ(profile->location[i]->address, stack[i]);
@@ -255,7 +264,7 @@ TEST(pprof_stand_ins_are_stable)
     uintptr_t pc = libc->start;
     char expected[64];
     snprintf(expected, sizeof(expected), "[libc.so.6+0x%lx]", pc - libc->bias);
-    struct ht_sample sample = {&pc, 1, 1, 1, 1, 1, 1};
+    struct ht_sample sample = {&pc, 1, 1, 1, 1, 1, 1, {0}, 0, NULL};
     struct source source = {&sample, 1};
     struct ht_totals totals;
     Profile *profile = encode(&source, &totals);
@@ -287,7 +296,7 @@ TEST(pprof_many_locations)
             seed = seed * 1103515245 + 12345;
             pcs[i][j] = libc->start + (seed >> 8) % (libc->limit - libc->start);
         }
-        samples[i] = (struct ht_sample){pcs[i], DEPTH, i, 3 * i, 0, 1, 1};
+        samples[i] = (struct ht_sample){pcs[i], DEPTH, i, 3 * i, 0, 1, 1, {0}, 0, NULL};
     }
     struct source source = {samples, STACKS};
     struct ht_totals totals;
@@ -333,7 +342,8 @@ TEST(pprof_deepest_stack)
     static uintptr_t pcs[HT_DEPTH_MAX + 2];
     for (unsigned i = 0; i < HT_DEPTH_MAX + 2; i++)
         pcs[i] = UINTPTR_MAX - i;
-    struct ht_sample sample = {pcs, HT_DEPTH_MAX + 2, INT64_MAX, -1, -1, -1, -1};
+    struct ht_sample sample = {pcs, HT_DEPTH_MAX + 2, INT64_MAX, -1,  -1, -1,
+                               -1,  {1, 1, 1, 1},     0,         NULL};
     struct source source = {&sample, 1};
     struct ht_totals totals;
     Profile *profile = encode(&source, &totals);
@@ -387,7 +397,7 @@ static int each_fails(const struct ht_snapshot *snapshot, ht_sample_visit *visit
 TEST(pprof_failures)
 {
     uintptr_t pc = inside(callee, 1);
-    struct ht_sample sample = {&pc, 1, 1, 1, 1, 1, 1};
+    struct ht_sample sample = {&pc, 1, 1, 1, 1, 1, 1, {0}, 0, NULL};
     struct source source = {&sample, 1};
     struct ht_snapshot snapshot = snapshot_of(&source);
     struct ht_totals totals;

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "hook.h"
+#include "sample/budget.h"
 #include "sys/arena.h"
 
 struct sums {
@@ -31,6 +32,33 @@ static struct sums all(void)
 static void restart_thread(void)
 {
     memset(&ht_thread, 0, sizeof(ht_thread));
+}
+
+/* Where the interval follows the budget, gaps are cut every 64 KiB, and often within a block: each
+ * is sampled as often as its size says all the same. Four standard errors, with a fixed seed. First
+ * of the tests: what it costs is not looked at before 12 MiB were recorded exactly, so the interval
+ * stays. */
+TEST(record_cut_gaps_sample_as_often_as_whole_ones)
+{
+    const size_t sizes[] = {5000, 65536, 65537, 200000, 1 << 20};
+    const double intervals[] = {30000, 131072, 1 << 20};
+    const double blocks = 100000;
+    ht_sampler_set_seed(1);
+    CHECK_EQ(ht_budget_set_interval(HT_INTERVAL_AUTO), 0);
+    for (size_t t = 0; t < HT_ARRAY_SIZE(intervals); t++) {
+        CHECK_EQ(ht_sampler_set_interval((uint64_t)intervals[t]), 0);
+        for (size_t s = 0; s < HT_ARRAY_SIZE(sizes); s++) {
+            restart_thread();
+            double sampled = 0;
+            for (int i = 0; i < (int)blocks; i++)
+                sampled += ht_hot_alloc(sizes[s]) && ht_record_begin(sizes[s]) != 0;
+            double p = -expm1(-(double)sizes[s] / intervals[t]);
+            CHECK(fabs(sampled - blocks * p) <= 4 * sqrt(blocks * p * (1 - p)) + 1);
+        }
+    }
+    CHECK_EQ(ht_sampler_interval(), 1 << 20);
+    CHECK_EQ(ht_budget_set_interval(1), 0);
+    ht_sampler_set_seed(0);
 }
 
 TEST(record_every_allocation_at_one)

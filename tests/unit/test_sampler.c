@@ -48,7 +48,7 @@ TEST(sampler_weights_are_unbiased)
     for (size_t k = 0; k < HT_ARRAY_SIZE(sizes); k++) {
         uint64_t random = 12345 + k;
         double p = ht_sampler_hit_probability((double)sizes[k] / 4096);
-        double bytes = 0, objects = 0;
+        double bytes = 0, objects = 0, objects_variance = 0, bytes_variance = 0;
         const int n = 400000;
         uint64_t left = ht_sampler_draw(ht_sampler_current(), &random);
         for (int i = 0; i < n; i++) {
@@ -59,11 +59,18 @@ TEST(sampler_weights_are_unbiased)
             struct ht_weight weight = ht_sampler_weight(sizes[k], ht_sampler_current());
             bytes += (double)weight.bytes / (1 << HT_BYTES_SHIFT);
             objects += (double)weight.objects / (1 << HT_OBJECTS_SHIFT);
+            objects_variance += weight.objects_variance;
+            bytes_variance += weight.bytes_variance;
             left = ht_sampler_draw(ht_sampler_current(), &random);
         }
         double standard_error = sqrt(n * (1 - p) / p);
         CHECK(fabs(objects - n) <= 4 * standard_error + 1);
         CHECK(fabs(bytes / (double)sizes[k] - n) <= 4 * standard_error + 1);
+        /* The estimated variance varies as the number of samples does. */
+        double truth = standard_error * standard_error, sampled = n * p;
+        CHECK(fabs(objects_variance / truth - 1) <= 4 / sqrt(sampled) + 1e-9);
+        CHECK(fabs(bytes_variance / (truth * (double)sizes[k] * (double)sizes[k]) - 1) <=
+              4 / sqrt(sampled) + 1e-9);
     }
 }
 
@@ -78,6 +85,28 @@ TEST(sampler_interval_of_one_is_exact_and_zero_is_off)
     CHECK_EQ(ht_sampler_set_interval(0), 0);
     CHECK_EQ(ht_sampler_current(), 0);
     CHECK_EQ(ht_sampler_draw(0, &random), 16 << 20);
+}
+
+TEST(sampler_seeds_repeat_and_differ)
+{
+    enum { SEEDS = 100 };
+    uint64_t seeds[2][SEEDS];
+    CHECK_EQ(ht_sampler_set_interval(4096), 0);
+    ht_sampler_set_seed(42);
+    uint64_t first = ht_sampler_seed();
+    CHECK(first != ht_sampler_seed());
+    ht_sampler_fork_prepare();
+    for (int child = 0; child < 2; child++) {
+        if (child == 1)
+            ht_sampler_fork_child();
+        for (int i = 0; i < SEEDS; i++)
+            seeds[child][i] = ht_sampler_seed();
+    }
+    for (int i = 0; i < SEEDS; i++)
+        for (int j = 0; j < SEEDS; j++)
+            CHECK(seeds[0][i] != seeds[1][j] && seeds[0][i] != 0);
+    ht_sampler_set_seed(0);
+    CHECK(ht_sampler_seed() != first);
 }
 
 TEST(sampler_refuses_what_it_cannot_do)

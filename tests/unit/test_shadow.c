@@ -83,6 +83,76 @@ TEST(shadow_tells_of_a_free_that_was_missed)
     CHECK(!ht_shadow_remove(0x20000, &was));
 }
 
+static uint8_t page_of(uintptr_t address)
+{
+    return *ht_hot_page((void *)address);
+}
+
+TEST(shadow_pages_are_cleared_when_they_are_empty)
+{
+    const uintptr_t page = UINT64_C(0x600000000000), alias = page + (UINT64_C(64) << 30);
+    CHECK(ht_shadow_insert(page + 64, 100, 7));
+    CHECK(ht_shadow_insert(page + 4064, 20, 7));
+    CHECK(ht_shadow_insert(alias + 128, 20, 7)); /* the same byte */
+    CHECK_EQ(page_of(page), HT_PAGE_EXACT);
+    ht_shadow_clear_page(page);
+    CHECK_EQ(page_of(page), HT_PAGE_EXACT);
+    CHECK(ht_shadow_remove(page + 64, &was) && ht_shadow_remove(page + 4064, &was));
+    ht_shadow_clear_page(page);
+    CHECK_EQ(page_of(page), HT_PAGE_EXACT);
+    CHECK(ht_shadow_remove(alias + 128, &was));
+    *ht_hot_page((void *)page) += 2; /* blocks of live.h */
+    ht_shadow_clear_page(page);
+    CHECK_EQ(page_of(page), 2);
+    CHECK(ht_shadow_insert(page + 64, 100, 7));
+    CHECK_EQ(page_of(page), HT_PAGE_EXACT + 2);
+    CHECK(ht_shadow_remove(page + 64, &was));
+    *ht_hot_page((void *)page) = UINT8_MAX; /* early.c's: for ever */
+    ht_shadow_clear_page(page);
+    CHECK_EQ(page_of(page), UINT8_MAX);
+    *ht_hot_page((void *)page) = 0;
+}
+
+/* One thread clears, two insert and remove: a block that is there is never in a page that says
+ * "nothing". */
+static bool stop_clearing;
+
+static void *clear_on(void *page)
+{
+    while (!__atomic_load_n(&stop_clearing, __ATOMIC_RELAXED))
+        ht_shadow_clear_page((uintptr_t)page);
+    return NULL;
+}
+
+static void *insert_on(void *address)
+{
+    struct ht_shadow_block block;
+    uintptr_t missed = 0;
+    for (int i = 0; i < 200000; i++) {
+        missed += !ht_shadow_insert((uintptr_t)address, 10, 3);
+        missed += page_of((uintptr_t)address) == 0;
+        missed += !ht_shadow_remove((uintptr_t)address, &block);
+    }
+    return (void *)missed;
+}
+
+TEST(shadow_pages_are_cleared_while_others_insert)
+{
+    char *page = (char *)UINT64_C(0x610000000000);
+    pthread_t clearing, inserting[2];
+    void *missed[2];
+    CHECK_EQ(pthread_create(&clearing, NULL, clear_on, page), 0);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(pthread_create(&inserting[i], NULL, insert_on, page + 64 * i), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(inserting[i], &missed[i]);
+    __atomic_store_n(&stop_clearing, true, __ATOMIC_RELAXED);
+    pthread_join(clearing, NULL);
+    CHECK(missed[0] == NULL && missed[1] == NULL);
+    ht_shadow_clear_page((uintptr_t)page);
+    CHECK_EQ(page_of((uintptr_t)page), 0);
+}
+
 TEST(shadow_stops_at_a_quarter_of_the_memory)
 {
     size_t before = ht_arena_used();

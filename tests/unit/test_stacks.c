@@ -14,7 +14,7 @@ static void make_stack(uint64_t n, uintptr_t *pcs)
 
 static struct ht_weight one(size_t size)
 {
-    return (struct ht_weight){1 << HT_OBJECTS_SHIFT, (uint64_t)size << HT_BYTES_SHIFT};
+    return (struct ht_weight){1 << HT_OBJECTS_SHIFT, (uint64_t)size << HT_BYTES_SHIFT, 0, 0};
 }
 
 TEST(stacks_same_stack_same_site)

@@ -9,7 +9,9 @@ hold?").
 """
 import collections
 import gzip
+import math
 import re
+import struct
 import sys
 import zlib
 
@@ -117,6 +119,15 @@ def number_of(wire, value):
     return value
 
 
+def floats(wire, value):
+    """A repeated field of 32-bit floats, packed or not."""
+    if wire == 5:
+        value = value.to_bytes(4, 'little')
+    elif wire != 2 or len(value) % 4 != 0:
+        raise Malformed('floats of wire type %d' % wire)
+    return list(struct.unpack('<%df' % (len(value) // 4), value))
+
+
 def bytes_of(wire, value):
     """A string or a message."""
     if wire != 2:
@@ -164,6 +175,8 @@ class Location:
 class Sample:
     def __init__(self, data, strings):
         self.location_ids, values, self.labels = [], [], []
+        self.raw_variance = []
+        self.oldest_nanos = self.freed_location = self.freed_frame = 0
         for number, wire, value in fields(data):
             if number == 1:
                 self.location_ids += numbers(wire, value)
@@ -172,8 +185,18 @@ class Sample:
             elif number == 3:
                 _, key, text, num, unit = scalars(bytes_of(wire, value), 4)
                 self.labels.append((strings[key], strings[text], signed(num), strings[unit]))
+            elif number == 1000:
+                self.raw_variance += floats(wire, value)
+            elif number == 1001:
+                self.oldest_nanos = signed(number_of(wire, value))
+            elif number == 1002:
+                self.freed_location = number_of(wire, value)
+            elif number == 1003:
+                self.freed_frame = number_of(wire, value)
         self.raw_values = values
         self.values = Values(*values) if len(values) == 4 else ZERO
+        # Of the values, in their order: how far each is from the truth, squared, on average.
+        self.variance = Values(*self.raw_variance) if len(self.raw_variance) == 4 else ZERO
         self.names = ()     # leaf first, filled in by Profile
 
     @property
@@ -209,7 +232,7 @@ class Profile:
             _, kind, unit = scalars(data, 2)
             return strings[kind], strings[unit]
 
-        self.twice = [n for n in (7, 8, 9, 10, 11, 12, 14) if len(raw[n]) > 1]
+        self.twice = [n for n in (7, 8, 9, 10, 11, 12, 14, 1000, 1001) if len(raw[n]) > 1]
         self.sample_types = [value_type(v) for v in messages(1)]
         self.samples = [Sample(v, strings) for v in messages(2)]
         self.mappings = [Mapping(v, strings) for v in messages(3)]
@@ -221,6 +244,12 @@ class Profile:
         self.period = signed(one(12))
         self.comments = [strings[n] for wire, v in raw[13] for n in numbers(wire, v)]
         self.default_type = strings[one(14)]
+        self.version = one(1000)
+        self.process = 0  # a fixed64, random
+        for wire, value in raw[1001]:
+            if wire != 1:
+                raise Malformed('a process of wire type %d' % wire)
+            self.process = value
         self._connect()
 
     def _connect(self):
@@ -252,6 +281,14 @@ class Profile:
                 result = add(result, sample.values)
         return result
 
+    def variance(self, keep=lambda sample: True):
+        """The estimated variance of total(): the rows are independent, so theirs add up."""
+        result = ZERO
+        for sample in self.samples:
+            if keep(sample):
+                result = add(result, sample.variance)
+        return result
+
     def with_function(self, name):
         """The sum over all stacks that hold a function, each stack once."""
         return self.total(lambda sample: name in sample.names)
@@ -280,6 +317,14 @@ class Profile:
                 result[name] = add(result.get(name, ZERO), sample.values)
         return result
 
+    def variance_by_function(self):
+        """name -> the estimated variance of by_function()."""
+        result = {}
+        for sample in self.samples:
+            for name in set(sample.names):
+                result[name] = add(result.get(name, ZERO), sample.variance)
+        return result
+
     def names(self):
         return {f.name for f in self.functions}
 
@@ -294,6 +339,8 @@ class Profile:
         found += self._wrong_names()
         found += self._wrong_locations()
         found += self._wrong_samples()
+        if period == 1 and any(s.raw_variance for s in self.samples):
+            found.append('every allocation was recorded, and a variance is there')
         if limits and len(self.samples) > SAMPLES_MAX:
             found.append('%d samples, more than scrapers take' % len(self.samples))
         if limits and self.size_bytes > BYTES_MAX:
@@ -306,7 +353,8 @@ class Profile:
             found.append('string 0 is not empty')
         if self.sample_types != SAMPLE_TYPES:
             found.append('sample types are %r' % (self.sample_types,))
-        if self.default_type != 'inuse_space':
+        of_lives = any(label[0] == 'lifetime' for s in self.samples for label in s.labels)
+        if self.default_type != ('alloc_space' if of_lives else 'inuse_space'):
             found.append('default sample type is %r' % self.default_type)
         if self.period_type != ('space', 'bytes'):
             found.append('period type is %r' % (self.period_type,))
@@ -316,6 +364,10 @@ class Profile:
             found.append('duration is %d, not 0: a snapshot has none' % self.duration_nanos)
         if self.time_nanos < 1600000000 * 10**9:
             found.append('time is %d' % self.time_nanos)
+        if self.version != 1:
+            found.append('heaptap_version is %d' % self.version)
+        if self.process == 0:
+            found.append('no process is named')
         if not self.comments or not self.comments[0].startswith('heaptap '):
             found.append('the first comment does not name heaptap: %r' % self.comments[:1])
         try:
@@ -418,7 +470,12 @@ class Profile:
             if key in seen:
                 found.append(where + ' is there twice')
             seen.add(key)
-            found += ['%s: %s' % (where, what) for what in wrong_values(s)]
+            found += ['%s: %s' % (where, what) for what in wrong_values(s) + wrong_variance(s)]
+            if s.oldest_nanos < 0 or (s.oldest_nanos > 0 and s.values.inuse_objects == 0):
+                found.append('%s: oldest block %d ns, %d in use' % (where, s.oldest_nanos, s.values.inuse_objects))
+            if s.freed_location and (s.freed_location not in self.location_of or s.freed_frame >= len(s.location_ids)):
+                found.append('%s was freed from location %d instead of frame %d' % (
+                    where, s.freed_location, s.freed_frame))
             if s.names and s.names[0] in HOOKED:
                 found.append('%s ends in a hook' % where)
             if '[truncated]' in s.names[:-1]:
@@ -447,6 +504,23 @@ def wrong_values(sample):
         # One row is one power-of-two bucket of block sizes.
         if key == 'bytes' and (unit != 'bytes' or not mean / 2.01 - 1 <= num <= mean * 2.01 + 1):
             found.append('label bytes is %d %s, the mean block is %.1f' % (num, unit, mean))
+    return found
+
+
+def wrong_variance(sample):
+    variances = sample.raw_variance
+    if not variances:
+        return []
+    if len(variances) != 4:
+        return ['%d variances' % len(variances)]
+    if not all(math.isfinite(v) and v >= 0 for v in variances):
+        return ['variances %r' % variances]
+    found = []
+    if not any(variances):
+        found.append('four variances of 0, which are left out')
+    for value, variance, title in zip(sample.values, variances, Values._fields):
+        if value == 0 and variance > 0:
+            found.append('%s is 0 with a variance of %g' % (title, variance))
     return found
 
 

@@ -15,6 +15,7 @@ WANTED = {
     'fd.read_only': -errno.EBADF, 'fd.full': -errno.ENOSPC, 'fd.broken_pipe': -errno.EPIPE,
     'stop': 0, 'stop.twice': 0, 'start': 0, 'restarted': 0, 'interval.64k': 0, 'interval.snapshot': 0,
     'interval.absurd': -errno.EINVAL, 'interval.too_large': -errno.EINVAL, 'interval.largest': 0,
+    'interval.auto': 0,
     'interval.zero': 0, 'interval.one': 0, 'parallel': 20, 'errno': 1234,
 }
 

@@ -37,6 +37,16 @@ def short(t):
 
 
 @test
+def estimator(t):
+    """three runs of the estimator's program under each profiler that is there"""
+    out = t.run([sys.executable, os.path.join(os.path.dirname(COMPARE), 'estimator.py'), '--build', BUILD_DIRECTORY,
+                 '--interval', '4K', '--runs', '3'], timeout=100).text
+    for wanted in (r'^3 runs at 4K: ', r'^site  .* inuse_bytes, heaptap', r'^16_and_64k +[+-]?[\d.]+ ± [\d.]+ \(\d+\)',
+                   r'^alloc_bytes: the worst mean of \d+ sites', r'% of \d+ intervals hold the truth$'):
+        t.check(re.search(wanted, out, re.M), 'no line like %s in:\n%s' % (wanted, out))
+
+
+@test
 def lacking(t):
     """programs that are not installed and runs that fail are told"""
     result = compare(t, '--quick', '--rounds', '1', '--section', 'programs', '--row', 'jq', 'sqlite3',

@@ -6,6 +6,7 @@ breaks it. Then real profiles are damaged at random: TEST_SEED=7 repeats a run, 
 import gzip
 import os
 import random
+import struct
 import time
 
 import pprof_reader
@@ -26,16 +27,20 @@ def varint(value):
 
 
 def message(*pairs):
-    """(number, int or bytes) pairs; a list is packed."""
+    """(number, int or bytes) pairs; a list is packed, as varints or, if of floats, as these."""
     result = b''
     for number, value in pairs:
         if isinstance(value, int):
             result += varint(number << 3) + varint(value)
         else:
             if isinstance(value, list):
-                value = b''.join(varint(v) for v in value)
+                value = b''.join(struct.pack('<f', v) if isinstance(v, float) else varint(v) for v in value)
             result += varint(number << 3 | 2) + varint(len(value)) + value
     return result
+
+
+def fixed64(number, value):
+    return varint(number << 3 | 1) + struct.pack('<Q', value)
 
 
 class Builder:
@@ -55,7 +60,9 @@ class Builder:
         self.head = {7: 'malloc', 9: 1700000000 * 10**9, 12: 512, 14: 'inuse_space'}
         self.period_type = ('space', 'bytes')
         self.comments = ['heaptap 0.1.0', 'samples taken: 3']
-        self.extra = []
+        self.fields = [[(1000, [2.5, 2560.0, 1.25, 1280.0]), (1001, 10**9)], [(1002, 1), (1003, 1)]]  # of the samples
+        self.version = [(1000, 1)]
+        self.extra = [fixed64(1001, 0x0123456789abcdef)]
 
     def text(self, string):
         if string not in self.strings:
@@ -66,9 +73,10 @@ class Builder:
         def value_type(pair):
             return message((1, self.text(pair[0])), (2, self.text(pair[1])))
         parts = [(1, value_type(pair)) for pair in self.types]
-        for locations, values, labels in self.samples:
+        for i, (locations, values, labels) in enumerate(self.samples):
             parts.append((2, message((1, locations), (2, values), *(
-                (3, message((1, self.text(k)), (3, n), (4, self.text(u)))) for k, n, u in labels))))
+                (3, message((1, self.text(k)), (3, n), (4, self.text(u)))) for k, n, u in labels),
+                *(self.fields[i] if i < len(self.fields) else []))))
         for m in self.mappings:
             parts.append((3, message((1, m['id']), (2, m['start']), (3, m['limit']), (5, self.text(m['file'])),
                                      (6, self.text(m['build'])), (7, m['has']))))
@@ -82,7 +90,8 @@ class Builder:
         parts.append((11, value_type(self.period_type)))
         parts += [(13, self.text(comment)) for comment in self.comments]
         parts += [(6, s if isinstance(s, bytes) else s.encode()) for s in self.strings]
-        return message(*parts, *self.extra)
+        parts += self.version + [field for field in self.extra if isinstance(field, tuple)]
+        return message(*parts) + b''.join(field for field in self.extra if isinstance(field, bytes))
 
 
 def complaints_after(change, **expected):
@@ -142,6 +151,20 @@ BROKEN = {
     'a label without a unit': lambda b: b.samples[0][2].__setitem__(0, ('bytes', 32, '')),
     'a label of another size': lambda b: b.samples[0][2].__setitem__(0, ('bytes', 96, 'bytes')),
     'a row twice': lambda b: b.samples.append(b.samples[0]),
+    'three variances': lambda b: b.fields[0][0][1].pop(),
+    'a negative variance': lambda b: b.fields[0][0][1].__setitem__(1, -1.0),
+    'a variance that is no number': lambda b: b.fields[0][0][1].__setitem__(2, float('nan')),
+    'an endless variance': lambda b: b.fields[0][0][1].__setitem__(2, float('inf')),
+    'variances of 0': lambda b: b.fields[0][0][1].__setitem__(slice(0, 4), [0.0] * 4),
+    'a variance of nothing': lambda b: b.fields[1].append((1000, [1.0, 48.0, 1.0, 0.0])),
+    'a variance of part of a float': lambda b: b.fields[1].append((1000, b'12345')),
+    'an age of nothing': lambda b: b.fields[1].append((1001, 5)),
+    'freed from nowhere': lambda b: b.fields[1].__setitem__(0, (1002, 9)),
+    'freed beyond the root': lambda b: b.fields[1].__setitem__(1, (1003, 2)),
+    'no version': lambda b: b.version.clear(),
+    'another version': lambda b: b.version.__setitem__(0, (1000, 2)),
+    'no process': lambda b: b.extra.clear(),
+    'a process that is no fixed64': lambda b: b.extra.__setitem__(0, (1001, 5)),
     '[truncated] in the middle': lambda b: b.samples[1][0].append(1),
 }
 
@@ -157,6 +180,8 @@ def each_rule(t):
     """Each broken rule is found."""
     for what, change in BROKEN.items():
         t.check(complaints_after(change, period=512, program='prog'), 'not found: ' + what)
+    found = complaints_after(lambda b: b.head.update({12: 1}), period=1, program='prog')
+    t.check(len(found) == 1 and 'every allocation' in found[0], 'a variance at interval 1: %r' % found)
 
 
 @test
@@ -168,6 +193,11 @@ def questions(t):
     t.equal(tuple(profile.as_leaf('main')), (0, 0, 0, 0), 'main as leaf')
     t.equal(profile.by_function()['[truncated]'].alloc_bytes, 48, '[truncated]')
     t.equal(profile.comment('samples taken'), '3', 'comment')
+    t.equal(tuple(profile.variance()), (2.5, 2560.0, 1.25, 1280.0), 'variance')
+    t.equal(tuple(profile.variance_by_function()['deep']), (2.5, 2560.0, 1.25, 1280.0), 'variance of deep')
+    t.equal((profile.version, profile.process), (1, 0x0123456789abcdef), 'version and process')
+    t.equal([(s.oldest_nanos, s.freed_location, s.freed_frame) for s in profile.samples],
+            [(10**9, 0, 0), (0, 1, 1)], 'ages and frees')
 
 
 @test

@@ -1,0 +1,44 @@
+#include "sample/clock.h"
+
+#include "sys/os.h"
+
+#include "sys/poison.h"
+
+#define NANOS_MIN 100000
+
+uint64_t ht_clock_origin;
+static int64_t origin_nanos;
+
+/* As bits: written by whoever measures. */
+static uint64_t known_rate;
+static uint64_t valid_until; /* ticks */
+
+void ht_clock_start(void)
+{
+    if (origin_nanos != 0)
+        return;
+    ht_clock_origin = ht_arch_ticks();
+    origin_nanos = ht_os_steady_nanos();
+}
+
+/* The longer the time, the less do the two readings matter that are not of one moment: measured
+ * again when it is four times as long. */
+double ht_clock_rate(void)
+{
+    union {
+        double value;
+        uint64_t bits;
+    } rate = {0};
+    uint64_t ticks = ht_clock_ticks();
+    if (ticks < __atomic_load_n(&valid_until, __ATOMIC_ACQUIRE)) {
+        rate.bits = __atomic_load_n(&known_rate, __ATOMIC_RELAXED);
+        return rate.value;
+    }
+    int64_t nanos = ht_os_steady_nanos() - origin_nanos;
+    if (origin_nanos == 0 || nanos < NANOS_MIN)
+        return 0;
+    rate.value = (double)ticks / (double)nanos;
+    __atomic_store_n(&known_rate, rate.bits, __ATOMIC_RELAXED);
+    __atomic_store_n(&valid_until, ticks * 4, __ATOMIC_RELEASE);
+    return rate.value;
+}
