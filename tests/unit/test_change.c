@@ -99,7 +99,7 @@ TEST(what_only_grows)
 {
     struct change change = change_of(CHANGE_OF_INCREASE, 1000, 1000, 1100, 1100);
     CHECK(change.value == 100 && change.variance == 100 && change.z == 10);
-    struct ht_range range = ht_confidence_range(100, 100);
+    struct ht_range range = ht_confidence_range(100, 100, 0);
     CHECK(change.range.low == range.low && change.range.high == range.high);
     /* Floats are not to the last digit. */
     change = change_of(CHANGE_OF_INCREASE, 1000, 1000.1, 1000, 1000);

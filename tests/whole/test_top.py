@@ -289,6 +289,12 @@ def few_samples(t):
             'comments')
     found = report(t, 'top', path, '--stats')
     t.equal((found['rows'], found['profile']['comments'][1]), ([], '# samples taken: 174'), 'as JSON')
+    # A large block is hardly ever missed, but others are; and an interval of 1 may have been a longer one before.
+    for period, interval, wanted in ((1, '1 bytes', 'exact'), (65536, '65536 bytes', 'known'),
+                                     (1, '1 bytes now, 1 to 4096 so far', 'known')):
+        heap = pprof_writer.Heap(period=period).add('large', Values(1, 1 << 30, 1, 1 << 30))
+        heap.comments.append('# interval: ' + interval)
+        t.equal(report(t, 'top', heap.save(t.path('large.pb.gz')))['errors'], wanted, interval)
     nothing = pprof_writer.Heap().save(t.path('nothing.pb.gz'))
     t.check('there is no inuse_space' in top(t, nothing).text, 'an empty heap: %s' % top(t, nothing).text)
 
