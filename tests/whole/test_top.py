@@ -268,8 +268,9 @@ def orders(t):
     t.equal([(len(r['stack']), r['stack'][0]['line'], r['flat']['alloc_objects']['value']) for r in found],
             [(2, 2, 10), (3, 2, 3), (2, 1, 1)], 'stacks')
     lines = top(t, path, '--by', 'st').text.splitlines()
-    t.equal([line.split('%  ')[-1] for line in lines[-4:]],
-            ['a :2', ' ' * 22 + 'main :9', 'a :1', ' ' * 22 + 'main :9'], 'blocks')
+    stacks = [line.split('%  ')[-1].strip() for line in lines[-4:]]
+    t.equal(stacks, ['a :2', 'main :9', 'a :1', 'main :9'], 'blocks')
+    t.equal(lines[-1].index('main'), lines[-2].index('a :1') + 2, 'indent of a caller')
 
 
 @test
