@@ -24,9 +24,29 @@ void sums_add(struct sums *sums, const int64_t values[PROFILE_COLUMNS],
     }
 }
 
-struct ht_range sums_range(const struct sums *sums, enum profile_column column)
+double sums_interval(const struct sums *total)
 {
-    return ht_confidence_range((double)sums->values[column], sums->variances[column], 0);
+    double value = (double)total->values[PROFILE_ALLOC_SPACE];
+    return value > 0 ? total->variances[PROFILE_ALLOC_SPACE] / value : 0;
+}
+
+/* What a sample of blocks of their mean size adds to the variance, for each unit it stands for. */
+static double unit_of(const struct sums *sums, enum profile_column column, double interval)
+{
+    bool is_alloc = column == PROFILE_ALLOC_OBJECTS || column == PROFILE_ALLOC_SPACE;
+    bool is_space = column == PROFILE_ALLOC_SPACE || column == PROFILE_INUSE_SPACE;
+    double bytes = (double)sums->values[is_alloc ? PROFILE_ALLOC_SPACE : PROFILE_INUSE_SPACE];
+    double objects = (double)sums->values[is_alloc ? PROFILE_ALLOC_OBJECTS : PROFILE_INUSE_OBJECTS];
+    if (!(interval > 0) || !(bytes > 0) || !(objects > 0))
+        return 0;
+    double size = bytes / objects, p = -expm1(-size / interval);
+    return (is_space ? size : 1) * (1 - p) / p;
+}
+
+struct ht_range sums_range(const struct sums *sums, enum profile_column column, double interval)
+{
+    return ht_confidence_range((double)sums->values[column], sums->variances[column],
+                               unit_of(sums, column, interval));
 }
 
 double sums_samples(double value, double variance)

@@ -19,8 +19,14 @@ struct sums {
 void sums_add(struct sums *sums, const int64_t values[PROFILE_COLUMNS],
               const double variances[PROFILE_COLUMNS]);
 
-/* The 95 % range of a column. */
-struct ht_range sums_range(const struct sums *sums, enum profile_column column);
+/* The interval that a byte was sampled with, on average over what they stand for, in the whole of a
+ * profile: 0 when all is exact. */
+double sums_interval(const struct sums *total);
+
+/* The 95 % range of a column, in a profile with that interval. It matters where the interval has
+ * changed: what was recorded exactly, at first, seems sure, but more may have come since and gone
+ * unseen (profiler/sample/README.md). */
+struct ht_range sums_range(const struct sums *sums, enum profile_column column, double interval);
 
 /* How many samples a value with this variance is worth; infinite for an exact one but 0. */
 double sums_samples(double value, double variance);

@@ -90,7 +90,7 @@ static void add_cells(struct table *table, const struct top *top, const struct s
     sums_value_text(text, unit, value, false);
     table_cell(table, text);
     if (top->has_errors) {
-        struct ht_range range = sums_range(sums, column);
+        struct ht_range range = sums_range(sums, column, sums_interval(&top->rows.total[0]));
         sums_error_text(text, unit, value - range.low, range.high - value,
                         terminal_plus_minus(&top->terminal));
         if (is_few(sums, column))
@@ -185,7 +185,7 @@ static void print_total(const struct top *top, enum profile_column column)
 {
     const struct sums *total = &top->rows.total[0];
     double value = (double)total->values[column];
-    struct ht_range range = sums_range(total, column);
+    struct ht_range range = sums_range(total, column, sums_interval(total));
     struct sums_unit unit = sums_unit(column, value);
     char text[SUMS_TEXT_SIZE], error[SUMS_TEXT_SIZE] = "";
     sums_value_text(text, unit, value, false);
@@ -239,7 +239,7 @@ static void put_sums(struct json *json, const struct top *top, const char *key,
         json_open(json, profile_column_names[i], '{');
         json_integer(json, "value", sums->values[i]);
         if (top->profile.has_errors) {
-            struct ht_range range = sums_range(sums, i);
+            struct ht_range range = sums_range(sums, i, sums_interval(&top->rows.total[0]));
             json_number(json, "low", range.low);
             json_number(json, "high", range.high);
             json_number(json, "variance", sums->variances[i]);

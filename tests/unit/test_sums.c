@@ -57,7 +57,30 @@ TEST(adding)
     CHECK_EQ(sums.values[2], INT64_MAX);
     CHECK_EQ(sums.values[3], INT64_MIN);
     CHECK(sums.variances[0] == 2 && sums.variances[1] == 0 && sums.variances[2] == 5);
-    struct ht_range range = sums_range(&sums, PROFILE_ALLOC_SPACE);
+    struct ht_range range = sums_range(&sums, PROFILE_ALLOC_SPACE, 0);
     CHECK(range.low == 4 && range.high == 4);
     CHECK(sums_samples(0, 0) == 0 && isinf(sums_samples(1, 0)) && sums_samples(30, 90) == 10);
+}
+
+/* 1,000 objects of 100 bytes that were recorded exactly, in a profile that is sampled at 1 MiB by
+ * now: up to 3.84 samples may be missing. */
+TEST(what_was_exact_may_have_gone_on)
+{
+    const struct sums total = {.values = {1000, 1 << 30, 10, 1000},
+                               .variances = {0, (double)(1 << 30) * (1 << 20), 0, 0}};
+    const struct sums row = {.values = {1000, 100000, 1000, 100000}};
+    double interval = sums_interval(&total);
+    CHECK(interval == 1 << 20);
+    struct ht_range range = sums_range(&row, PROFILE_INUSE_SPACE, interval);
+    CHECK(fabs(range.low - 100000) < 1);
+    CHECK(fabs((range.high - 100000) / (3.8415 * (1 << 20)) - 1) < 1e-3);
+    range = sums_range(&row, PROFILE_INUSE_OBJECTS, interval);
+    CHECK(fabs(range.low - 1000) < 0.01);
+    CHECK(fabs((range.high - 1000) / (3.8415 * (1 << 20) / 100) - 1) < 1e-3);
+    /* What is not sampled at all has no such doubt, nor have blocks that are always seen. */
+    range = sums_range(&row, PROFILE_INUSE_SPACE, 0);
+    CHECK(range.high == 100000);
+    const struct sums large = {.values = {0, 0, 3, 300 << 20}};
+    range = sums_range(&large, PROFILE_INUSE_SPACE, interval);
+    CHECK(range.high - range.low < 1);
 }
