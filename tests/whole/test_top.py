@@ -222,7 +222,8 @@ def text_bytes(value):
     unit = 0
     while value >= 1023.95:
         value, unit = value / 1024, unit + 1
-    return '0' if value == 0 else '%.*f %s' % (1 if unit else 0, value, ('B', 'KiB', 'MiB', 'GiB')[unit])
+    digits = 0 if unit == 0 else 2 if value < 9.995 else 1
+    return '0' if value == 0 else '%.*f %s' % (digits, value, ('B', 'KiB', 'MiB', 'GiB')[unit])
 
 
 @test
