@@ -427,5 +427,6 @@ void ht_record_fork_child(struct ht_record_pause pause)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     ht_thread.random = 0;
     ht_thread.bytes_until_sample = 0;
+    ht_shadow_fork_child();
     ht_scratch_fork_child();
 }
