@@ -84,9 +84,10 @@ unsigned ht_lives_age_of(int64_t nanos)
 
 /* ---- records ---- */
 
-/* Numbered from 1, in chunks. All but the sums, which are atomic doubles by their bits, is written
- * before the record is published in its site's list. Two threads may add the same one at once: then
- * there are two, which add up. */
+/* Numbered from 1, in chunks, which may take an eighth of the tables' memory. All but the sums, which
+ * are atomic doubles by their bits, and the pc, which ht_lives_move() changes, is written before the
+ * record is published in its site's list. Two threads may add the same one at once: then there are
+ * two, which add up. */
 #define CHUNK_RECORDS 512u
 #define CHUNKS_MAX    2048u
 
@@ -110,27 +111,38 @@ static struct record *record_at(uint32_t number)
     return &chunks[number / CHUNK_RECORDS][number % CHUNK_RECORDS];
 }
 
+static bool has_chunk(uint32_t chunk)
+{
+    struct record **place = &chunks[chunk], *none = NULL;
+    if (HT_LIKELY(__atomic_load_n(place, __ATOMIC_ACQUIRE) != NULL))
+        return true;
+    const size_t size = CHUNK_RECORDS * sizeof(**place);
+    struct record *made =
+        (chunk + 1) * size <= ht_arena_table_limit() / 8 ? ht_arena_alloc(size) : NULL;
+    if (made != NULL) /* if another thread is faster, it is lost, once for each */
+        __atomic_compare_exchange_n(place, &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    return made != NULL;
+}
+
+/* Only a number whose memory is there is taken: memory may come back. */
 static struct record *make_record(uint32_t *ret_number)
 {
-    uint32_t number = __atomic_add_fetch(&record_count, 1, __ATOMIC_RELAXED);
-    if (number >= CHUNK_RECORDS * CHUNKS_MAX)
-        return NULL;
-    struct record **place = &chunks[number / CHUNK_RECORDS], *none = NULL;
-    if (__atomic_load_n(place, __ATOMIC_ACQUIRE) == NULL) {
-        struct record *chunk = ht_arena_alloc(CHUNK_RECORDS * sizeof(*chunk));
-        if (chunk == NULL)
+    uint32_t last = __atomic_load_n(&record_count, __ATOMIC_RELAXED);
+    do {
+        uint32_t chunk = (last + 1) / CHUNK_RECORDS;
+        if (chunk >= CHUNKS_MAX || !has_chunk(chunk))
             return NULL;
-        __atomic_compare_exchange_n(place, &none, chunk, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
-    *ret_number = number;
-    return record_at(number);
+    } while (!__atomic_compare_exchange_n(&record_count, &last, last + 1, true, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED));
+    *ret_number = last + 1;
+    return record_at(last + 1);
 }
 
 static struct record *find(uint32_t number, uint32_t key, uintptr_t pc, unsigned *ret_places)
 {
     for (*ret_places = 0; number != 0; (*ret_places)++) {
         struct record *record = record_at(number);
-        if (record->key == key && record->pc == pc)
+        if (record->key == key && __atomic_load_n(&record->pc, __ATOMIC_RELAXED) == pc)
             return record;
         number = record->next;
     }
@@ -151,7 +163,7 @@ static struct record *find_or_make(ht_site site, uint32_t key, uintptr_t pc)
     if (record != NULL || (record = make_record(&number)) == NULL)
         return record;
     record->key = key;
-    record->pc = pc;
+    __atomic_store_n(&record->pc, pc, __ATOMIC_RELAXED);
     record->next = head;
     while (!__atomic_compare_exchange_n(first, &record->next, number, true, __ATOMIC_RELEASE,
                                         __ATOMIC_RELAXED))
@@ -216,7 +228,17 @@ __attribute__((noinline)) void ht_lives_end(const struct ht_live_block *block, u
     if (record != NULL)
         count(record, block);
     else
-        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
+        ht_lives_lose();
+}
+
+void ht_lives_move(uintptr_t low, uintptr_t high, uintptr_t by)
+{
+    uint32_t last = __atomic_load_n(&record_count, __ATOMIC_ACQUIRE);
+    for (uint32_t number = 1; number <= last; number++) {
+        uintptr_t *pc = &record_at(number)->pc, was = __atomic_load_n(pc, __ATOMIC_RELAXED);
+        if (was - low < high - low)
+            __atomic_store_n(pc, was + by, __ATOMIC_RELAXED);
+    }
 }
 
 /* ---- for readers ---- */
@@ -231,7 +253,7 @@ int ht_lives_each(ht_site site, ht_lives_visit *visit, void *context)
             .age = record->key >> 1 & 15,
             .same_thread = record->key & 1,
             .frame = record->key >> 8,
-            .pc = record->pc,
+            .pc = __atomic_load_n(&record->pc, __ATOMIC_RELAXED),
             .objects = ht_variances_read(&record->objects),
             .bytes = ht_variances_read(&record->bytes),
             .objects_variance = ht_variances_read(&record->objects_variance),
@@ -243,7 +265,12 @@ int ht_lives_each(ht_site site, ht_lives_visit *visit, void *context)
     return r;
 }
 
+void ht_lives_lose(void)
+{
+    __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
+}
+
 uint64_t ht_lives_lost(void)
 {
-    return __atomic_load_n(&lost, __ATOMIC_RELAXED);
+    return __atomic_load_n(&lost, __ATOMIC_RELAXED) + ht_live_ends_unseen();
 }

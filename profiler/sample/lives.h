@@ -67,7 +67,14 @@ typedef int ht_lives_visit(void *context, const struct ht_lives_view *view);
 /* Shows the records of a site; a result other than 0 ends it and is returned. Context: dump. */
 int ht_lives_each(ht_site site, ht_lives_visit *visit, void *context);
 
-/* Ends that could not be counted for want of memory. */
+/* Adds `by` to every place in [low, high): that code is gone, as in tree.h. Context: with the learn
+ * lock. */
+void ht_lives_move(uintptr_t low, uintptr_t high, uintptr_t by);
+
+/* An end that is not counted: in a handler that interrupted the profiler. Context: any. */
+void ht_lives_lose(void);
+/* How many were not; for want of memory, too, or because the free was left for later or never
+ * seen. */
 uint64_t ht_lives_lost(void);
 
 #endif

@@ -186,8 +186,11 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
     }
     thread->exact_wait = 1000;
     thread->exact = ht_learn_is_ready() ? ht_exact_take(depth_max) : NULL;
-    if (thread->exact != NULL)
-        thread->exact->unfollowed = ht_lives_gap(&thread->random);
+    if (thread->exact != NULL) {
+        /* A thread that has only freed has no random numbers yet. */
+        uint64_t seed = thread->random == 0 ? ht_sampler_seed() : 0;
+        thread->exact->unfollowed = ht_lives_gap(seed != 0 ? &seed : &thread->random);
+    }
     return thread->exact;
 }
 
@@ -227,8 +230,12 @@ static void count_free(const struct ht_live_block *block, bool nested)
 static void end(const struct ht_live_block *block, bool nested)
 {
     count_free(block, nested);
-    if (block->birth != 0 && !nested)
+    if (block->birth == 0)
+        return;
+    if (HT_LIKELY(!nested))
         ht_lives_end(block, depth_max);
+    else
+        ht_lives_lose();
 }
 
 static void insert(const void *block, const struct ht_live_block *live)
