@@ -20,6 +20,8 @@ static const struct command {
     {"snapshot", snapshot_command},
     {"interval", interval_command},
     {"doctor", doctor_command},
+    {"leaks", leaks_command},
+    {"churn", churn_command},
     {"help", help_command},
     {"--help", help_command},
     {"-h", help_command},

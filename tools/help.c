@@ -75,6 +75,34 @@ static void print_doctor(void)
         "with a program, which is looked at and not started. Ends with 1 when something is wrong.");
 }
 
+static void print_leaks(void)
+{
+    puts("heaptap leaks [OPTION]... FILE FILE FILE...\n"
+         "Names the stacks whose memory in use grows, and goes on growing, over profiles of one\n"
+         "process that were taken one after the other; those that only fluctuate, and caches that\n"
+         "filled, are not named. 8 profiles tell of a fast leak, 20 of a slow one.\n");
+    print_row("--by WORD", "a row for each stack, function or line that allocates", "stack");
+    print_row("--count NUMBER", "rows to show", "20");
+    print_row("--json", "for scripts", NULL);
+    print_row("--exit-code", "end with 3 when something grows", NULL);
+}
+
+static void print_churn(void)
+{
+    puts(
+        "heaptap churn [OPTION]... FILE\n"
+        "Shows the code that allocates much and frees it soon, from a profile of lifetimes, which\n"
+        "programs write that run with HEAPTAP_LIFETIMES=1, and what might be done about it:\n"
+        "  stack         small blocks of one size, freed by the function that allocated them\n"
+        "  reuse buffer  many blocks, freed by the same thread, close to what allocated them\n"
+        "  pool          many blocks of one size\n");
+    print_row("--by WORD", "a row for each stack, function or line that allocates", "function");
+    print_row("--within TIME", "what is soon: 10us, 100us, 1ms, 10ms ... 1000s", "1ms");
+    print_row("--sort WORD", "most bytes or objects freed so soon first", "bytes");
+    print_row("--count NUMBER", "rows to show", "20");
+    print_row("--json", "for scripts", NULL);
+}
+
 bool help_print(const char *topic)
 {
     if (!topic) {
@@ -82,8 +110,10 @@ bool help_print(const char *topic)
              "  heaptap run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
              "  heaptap snapshot [OPTION]... PID\n"
              "  heaptap interval PID [SIZE | auto | 0]\n"
+             "  heaptap leaks [OPTION]... FILE FILE FILE...\n"
+             "  heaptap churn [OPTION]... FILE\n"
              "  heaptap doctor PID | PROGRAM\n"
-             "  heaptap help [run|snapshot|interval|doctor]\n"
+             "  heaptap help [run|snapshot|interval|leaks|churn|doctor]\n"
              "  heaptap --version\n\n"
              "The profiles are for pprof: go tool pprof -http=: FILE\n");
         print_settings();
@@ -93,6 +123,10 @@ bool help_print(const char *topic)
         print_snapshot();
     } else if (strcmp(topic, "interval") == 0) {
         print_interval();
+    } else if (strcmp(topic, "leaks") == 0) {
+        print_leaks();
+    } else if (strcmp(topic, "churn") == 0) {
+        print_churn();
     } else if (strcmp(topic, "doctor") == 0) {
         print_doctor();
     } else {

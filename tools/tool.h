@@ -19,6 +19,8 @@ int run_command(int argc, char **argv);
 int snapshot_command(int argc, char **argv);
 int interval_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
+int leaks_command(int argc, char **argv);
+int churn_command(int argc, char **argv);
 int help_command(int argc, char **argv);
 int settings_command(int argc, char **argv);
 

@@ -8,6 +8,7 @@
 #include "report/confidence.h"
 #include "sample/budget.h"
 #include "sample/live.h"
+#include "sample/lives.h"
 #include "sample/record.h"
 #include "sample/sampler.h"
 #include "sample/stacks.h"
@@ -65,6 +66,25 @@ static struct resident read_resident(void)
     return (struct resident){status_bytes(status, "\nVmRSS:"), status_bytes(status, "\nRssAnon:")};
 }
 
+/* "-12.34": printf() would write it as the program's locale has it. */
+struct decimal {
+    char text[32];
+};
+
+static struct decimal decimal(double value, unsigned digits)
+{
+    struct decimal decimal;
+    unsigned long long power = 1;
+    for (unsigned i = 0; i < digits; i++)
+        power *= 10;
+    double size = value < 0 ? -value : value;
+    size = size * (double)power < 1e18 ? size : 0; /* no such number is meant */
+    unsigned long long number = (unsigned long long)(size * (double)power + 0.5);
+    snprintf(decimal.text, sizeof(decimal.text), "%s%llu.%0*llu", value < 0 ? "-" : "",
+             number / power, (int)digits, number % power);
+    return decimal;
+}
+
 static void add_drops(struct ht_snapshot *snapshot, const struct ht_record_counts *counts)
 {
     unsigned long long total = 0;
@@ -109,11 +129,21 @@ static void add_costs(struct ht_snapshot *snapshot)
 {
     int64_t cpu = ht_os_cpu_nanos(), cost = ht_budget_nanos();
     int64_t dumps = __atomic_load_n(&dump_nanos, __ATOMIC_RELAXED);
-    add(snapshot, "# time in samples: %.3f ms, %.2f %% of the process's %.3f s of CPU time",
-        (double)cost / 1e6, cpu > 0 ? 100.0 * (double)cost / (double)cpu : 0, (double)cpu / 1e9);
-    add(snapshot, "# time in earlier profiles: %.3f ms", (double)dumps / 1e6);
+    add(snapshot, "# time in samples: %s ms, %s %% of the process's %s s of CPU time",
+        decimal((double)cost / 1e6, 3).text,
+        decimal(cpu > 0 ? 100.0 * (double)cost / (double)cpu : 0, 2).text,
+        decimal((double)cpu / 1e9, 3).text);
+    add(snapshot, "# time in earlier profiles: %s ms", decimal((double)dumps / 1e6, 3).text);
     add(snapshot, "# profiler memory: %zu bytes now, %zu at most, of %zu", ht_arena_used(),
         ht_arena_peak(), ht_arena_limit());
+}
+
+static void add_lives(struct ht_snapshot *snapshot)
+{
+    add(snapshot, "# followed: one block for each %llu bytes, or each interval if that is longer",
+        ULL(HT_LIVES_INTERVAL));
+    if (ht_lives_lost() != 0)
+        add(snapshot, "# ends not counted: %llu", ULL(ht_lives_lost()));
 }
 
 /* ---- what needs the sums ---- */
@@ -126,10 +156,11 @@ static void add_in_use(struct ht_snapshot *snapshot, const struct ht_totals *tot
     double unit = is_large ? MIB : 1024;
     const char *name = is_large ? "MiB" : "KiB";
     if (totals->inuse_bytes_variance > 0)
-        add(snapshot, "in use: %.1f %s, with 95 %% confidence %.1f to %.1f %s", bytes / unit, name,
-            range.low / unit, range.high / unit, name);
+        add(snapshot, "in use: %s %s, with 95 %% confidence %s to %s %s",
+            decimal(bytes / unit, 1).text, name, decimal(range.low / unit, 1).text,
+            decimal(range.high / unit, 1).text, name);
     else
-        add(snapshot, "in use: %.1f %s, exactly", bytes / unit, name);
+        add(snapshot, "in use: %s %s, exactly", decimal(bytes / unit, 1).text, name);
 }
 
 static double percent_more(uint64_t bytes, uint64_t than)
@@ -159,13 +190,16 @@ static void add_memory(struct ht_snapshot *snapshot, const struct ht_totals *tot
         ULL(allocator.system), ULL(allocator.in_use));
     if (allocator.in_use != 0)
         add(snapshot,
-            "# fragmentation: %llu bytes asked for, %+.1f %% in blocks, %+.1f %% from the system",
-            ULL(asked), percent_more(allocator.in_use, asked),
-            percent_more(allocator.system, asked));
+            "# fragmentation: %llu bytes asked for; blocks take %s %% more, the system gave %s %% "
+            "more",
+            ULL(asked), decimal(percent_more(allocator.in_use, asked), 1).text,
+            decimal(percent_more(allocator.system, asked), 1).text);
 }
 
 static void conclude(struct ht_snapshot *snapshot, const struct ht_totals *totals)
 {
+    if (snapshot->has_lives)
+        return;
     add_in_use(snapshot, totals);
     add_memory(snapshot, totals, snapshot->asks_allocator);
 }
@@ -175,7 +209,9 @@ void ht_comments_add(struct ht_snapshot *snapshot, bool ask_allocator)
     struct ht_record_counts counts = ht_record_counts();
     snapshot->conclude = conclude;
     snapshot->asks_allocator = ask_allocator;
-    add(snapshot, "heaptap %s", HT_VERSION);
+    add(snapshot, "heaptap %s%s", HT_VERSION, snapshot->has_lives ? ", lifetimes" : "");
+    if (snapshot->has_lives)
+        add_lives(snapshot);
     add_interval(snapshot, ht_budget_eased());
     add(snapshot, "# samples taken: %llu", ULL(counts.samples));
     add(snapshot, "# live samples: %llu", ULL(ht_live_count()));
