@@ -39,8 +39,8 @@ static void start_clock(void)
     ht_clock_start();
     reading = TICKS_MAX;
     for (int i = 0; i < 16; i++) {
-        uint64_t before = ht_arch_ticks();
-        reading = ht_min(reading, ht_arch_ticks() - before);
+        uint64_t before = ht_clock_now();
+        reading = ht_min(reading, ht_clock_now() - before);
     }
 }
 
@@ -112,7 +112,7 @@ static void look(void)
 
 void ht_budget_look(void)
 {
-    uint64_t ticks = ht_arch_ticks();
+    uint64_t ticks = ht_clock_now();
     uint64_t last = __atomic_load_n(&last_ticks, __ATOMIC_RELAXED);
     if (HT_LIKELY(ticks - last < __atomic_load_n(&window_ticks, __ATOMIC_RELAXED)) ||
         __atomic_load_n(&automatic, __ATOMIC_RELAXED) == 0 || ht_sampler_current() == 0 ||
@@ -143,7 +143,7 @@ void ht_budget_add_look(uint64_t began, uint32_t weight)
 
 void ht_budget_add_apart(uint64_t began)
 {
-    uint64_t took = ht_arch_ticks() - began;
+    uint64_t took = ht_clock_now() - began;
     ht_thread.apart += took;
     __atomic_fetch_add(&cost_ticks, ht_min(took, TICKS_APART_MAX), __ATOMIC_RELAXED);
 }
