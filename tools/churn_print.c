@@ -39,7 +39,7 @@ static const char *count_text(double count)
 
 static double half_range(double value, double variance)
 {
-    struct ht_range range = ht_confidence_range(value, variance);
+    struct ht_range range = ht_confidence_range(value, variance, 0);
     return (range.high - range.low) / 2;
 }
 

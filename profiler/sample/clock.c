@@ -49,19 +49,25 @@ void ht_clock_start(void)
     origin_nanos = ht_os_steady_nanos();
 }
 
+union bits {
+    double value;
+    uint64_t bits;
+};
+
+double ht_clock_known_rate(void)
+{
+    union bits rate = {.bits = __atomic_load_n(&known_rate, __ATOMIC_RELAXED)};
+    return rate.value;
+}
+
 /* The longer the time, the less do the two readings matter that are not of one moment: measured
  * again when it is four times as long. */
 double ht_clock_rate(void)
 {
-    union {
-        double value;
-        uint64_t bits;
-    } rate = {0};
+    union bits rate;
     uint64_t ticks = ht_clock_ticks();
-    if (ticks < __atomic_load_n(&valid_until, __ATOMIC_ACQUIRE)) {
-        rate.bits = __atomic_load_n(&known_rate, __ATOMIC_RELAXED);
-        return rate.value;
-    }
+    if (ticks < __atomic_load_n(&valid_until, __ATOMIC_ACQUIRE))
+        return ht_clock_known_rate();
     int64_t nanos = ht_os_steady_nanos() - origin_nanos;
     if (origin_nanos == 0 || nanos < NANOS_MIN)
         return 0;

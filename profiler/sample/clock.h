@@ -34,5 +34,7 @@ void ht_clock_allow(void);
 /* Ticks of a nanosecond, from the time that has passed so far; 0 within 100 us of the start.
  * Measured again now and then: two system calls. Context: any. */
 double ht_clock_rate(void);
+/* As it was measured last, which is right to a part in a thousand; no system call. 0: never. */
+double ht_clock_known_rate(void);
 
 #endif

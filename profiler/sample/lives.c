@@ -67,11 +67,22 @@ static bool is_of_this_thread(uint64_t birth)
     return (birth >> THREAD_SHIFT & ((1 << THREAD_BITS) - 1)) == this_thread();
 }
 
-int64_t ht_lives_age(uint64_t birth)
+/* While sampling is off, perhaps because the program may make no such system call any more
+ * (control/sandbox.h), nothing here makes one. */
+static bool may_call(void)
 {
-    double rate = ht_clock_rate();
+    return ht_sampler_current() != 0;
+}
+
+static int64_t age_by(double rate, uint64_t birth)
+{
     uint64_t born = birth >> (THREAD_BITS + THREAD_SHIFT) << CLOCK_SHIFT, now = ht_clock_ticks();
     return rate > 0 && now > born ? (int64_t)((double)(now - born) / rate) : 0;
+}
+
+int64_t ht_lives_age(uint64_t birth)
+{
+    return age_by(ht_clock_rate(), birth);
 }
 
 unsigned ht_lives_age_of(int64_t nanos)
@@ -117,8 +128,9 @@ static bool has_chunk(uint32_t chunk)
     if (HT_LIKELY(__atomic_load_n(place, __ATOMIC_ACQUIRE) != NULL))
         return true;
     const size_t size = CHUNK_RECORDS * sizeof(**place);
-    struct record *made =
-        (chunk + 1) * size <= ht_arena_table_limit() / 8 ? ht_arena_alloc(size) : NULL;
+    struct record *made = NULL;
+    if ((chunk + 1) * size <= ht_arena_table_limit() / 8 && may_call())
+        made = ht_arena_alloc(size);
     if (made != NULL) /* if another thread is faster, it is lost, once for each */
         __atomic_compare_exchange_n(place, &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     return made != NULL;
@@ -212,12 +224,18 @@ static struct place compare(ht_node leaf, const uintptr_t *pcs, unsigned depth)
 __attribute__((noinline)) void ht_lives_end(const struct ht_live_block *block, unsigned depth_max)
 {
     struct ht_frame caller = HT_ARCH_CALLER_FRAME();
-    unsigned age = ht_lives_age_of(ht_lives_age(block->birth));
+    bool may_walk = may_call();
+    double rate = may_walk ? ht_clock_rate() : ht_clock_known_rate();
+    if (!may_walk && rate == 0) { /* nor can the age be told */
+        ht_lives_lose();
+        return;
+    }
+    unsigned age = ht_lives_age_of(age_by(rate, block->birth));
     bool same_thread = is_of_this_thread(block->birth);
     struct place place = {HT_LIVES_NO_FRAME, 0};
     ht_node leaf = ht_stacks_leaf(block->site);
     struct ht_scratch *scratch =
-        same_thread && leaf != HT_NODE_ROOT ? ht_scratch_take(depth_max) : NULL;
+        may_walk && same_thread && leaf != HT_NODE_ROOT ? ht_scratch_take(depth_max) : NULL;
     if (scratch != NULL) {
         unsigned depth = ht_unwind_walk(&caller, scratch->pcs, depth_max);
         place = compare(leaf, scratch->pcs, depth);

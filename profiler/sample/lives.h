@@ -40,7 +40,8 @@ static inline bool ht_lives_follows_exact(uint64_t *left, size_t size)
 /* What a followed block remembers: now, and this thread; never 0. */
 uint64_t ht_lives_birth(void);
 
-/* Counts the end of a followed block. Walks the calling stack, at most `depth_max` frames of it.
+/* Counts the end of a followed block. Walks the calling stack, at most `depth_max` frames of it, but
+ * while sampling is off it makes no system call, and does not.
  * Context: sample, not in a handler that interrupted the profiler. */
 void ht_lives_end(const struct ht_live_block *block, unsigned depth_max);
 
