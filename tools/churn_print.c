@@ -4,8 +4,7 @@
 
 #include "report/confidence.h"
 
-#include "json.h"
-#include "table.h"
+#include "groups_print.h"
 #include "tool.h"
 
 static const char *bucket_text(size_t bucket)
@@ -46,30 +45,32 @@ static double half_range(double value, double variance)
 static void add_percent(struct table *table, double part, double whole)
 {
     if (whole > 0)
-        table_add(table, "%.0f %%", 100 * part / whole);
+        groups_cell(table, "%.0f %%", 100 * part / whole);
     else
-        table_add(table, "-");
+        groups_cell(table, "-");
 }
 
 static void add_row(struct table *table, const struct churn *churn, const struct churn_row *row)
 {
     const struct churn_parting *common = churn_common(row);
     const char *candidate = churn_candidate(row);
-    table_add(table, "%s ±%s", text_bytes((uint64_t)row->bytes),
-              text_bytes((uint64_t)half_range(row->bytes, row->bytes_variance)));
-    table_add(table, "%s ±%s", count_text(row->objects),
-              count_text(half_range(row->objects, row->objects_variance)));
+    const char *plus_minus = terminal_plus_minus(table->terminal);
+    groups_cell(table, "%s %s%s", text_bytes((uint64_t)row->bytes), plus_minus,
+                text_bytes((uint64_t)half_range(row->bytes, row->bytes_variance)));
+    groups_cell(table, "%s %s%s", count_text(row->objects), plus_minus,
+                count_text(half_range(row->objects, row->objects_variance)));
     add_percent(table, row->within, row->objects);
-    table_add(table, "%s", bucket_text(churn_median(row)));
+    groups_cell(table, "%s", bucket_text(churn_median(row)));
     add_percent(table, row->objects - row->freed, row->objects);
     add_percent(table, row->same_thread, row->same_thread + row->other_thread);
     if (common && row->freed > 0)
-        table_add(table, "%.0f %% %.40s", 100 * common->objects / row->freed,
-                  frames_name(&churn->frames, common->function_id));
+        groups_cell(table, "%.0f %% %.40s", 100 * common->objects / row->freed,
+                    frames_name(&churn->frames, common->function_id));
     else
-        table_add(table, "-");
-    table_add(table, "%s", *candidate ? candidate : "-");
-    table_add(table, "%s", group_text(&churn->groups, &churn->frames, row->group, 0));
+        groups_cell(table, "-");
+    groups_cell(table, "%s", *candidate ? candidate : "-");
+    groups_cell(table, "%s", group_text(&churn->groups, &churn->frames, row->group, 0));
+    table_end_row(table, TABLE_PLAIN);
 }
 
 void churn_print(const struct churn *churn)
@@ -80,62 +81,59 @@ void churn_print(const struct churn *churn)
         printf("nothing was sampled in %s\n", churn->options.path);
         return;
     }
+    struct terminal terminal = terminal_look();
+    struct table table = table_start(&terminal, HT_ARRAY_SIZE(heads) + 1);
     size_t shown = ht_min(churn->row_count, churn->options.shown_max);
     bool is_unsure = false;
-    struct table table = {.columns = HT_ARRAY_SIZE(heads) + 1};
     for (size_t i = 0; i < HT_ARRAY_SIZE(heads); i++) {
-        table_add(&table, "%s", heads[i]);
+        table_cell(&table, heads[i]);
         if (i == 1)
-            table_add(&table, "%s", bucket_text(churn->options.within));
+            table_cell(&table, bucket_text(churn->options.within));
     }
+    table_end_row(&table, TABLE_HEAD);
     for (size_t i = 0; i < shown; i++) {
         add_row(&table, churn, &churn->rows[i]);
         is_unsure |= churn_candidate(&churn->rows[i])[0] == '?';
     }
     table_print(&table);
-    table_free(&table);
     if (shown < churn->row_count)
         printf("... and %zu more\n", churn->row_count - shown);
     if (is_unsure)
         printf("?: fewer than %d samples\n", CHURN_SAMPLES_MIN);
-    for (size_t i = 0; churn->options.by == BY_STACK && i < shown; i++) {
-        printf("\nstack %zu:\n", i + 1);
-        for (uint32_t k = 0; k < churn->groups.all[churn->rows[i].group].length; k++)
-            printf("    %s\n", group_text(&churn->groups, &churn->frames, churn->rows[i].group, k));
-    }
+    for (size_t i = 0; churn->options.by == BY_STACK && i < shown; i++)
+        groups_put_stack(&terminal, &churn->groups, &churn->frames, churn->rows[i].group, i + 1);
 }
 
-static void print_json_row(const struct churn *churn, const struct churn_row *row)
+static void put_json_row(struct json *json, const struct churn *churn, const struct churn_row *row)
 {
     const struct churn_parting *common = churn_common(row);
-    printf("{\"stack\": [");
-    for (uint32_t i = 0; i < churn->groups.all[row->group].length; i++) {
-        fputs(i ? ", " : "", stdout);
-        json_string(group_text(&churn->groups, &churn->frames, row->group, i));
-    }
-    printf("], \"alloc_bytes\": %.0f, \"alloc_bytes_error\": %.0f, \"alloc_objects\": %.0f, "
-           "\"alloc_objects_error\": %.0f, ",
-           row->bytes, half_range(row->bytes, row->bytes_variance), row->objects,
-           half_range(row->objects, row->objects_variance));
-    printf(
-        "\"freed_objects\": %.0f, \"freed_within_objects\": %.0f, \"same_thread_objects\": %.0f, "
-        "\"other_thread_objects\": %.0f, \"median\": \"%s\", ",
-        row->freed, row->within, row->same_thread, row->other_thread,
-        bucket_text(churn_median(row)));
+    json_open(json, NULL, '{');
+    groups_json_stack(json, &churn->groups, &churn->frames, row->group);
+    json_number(json, "alloc_bytes", row->bytes);
+    json_number(json, "alloc_bytes_error", half_range(row->bytes, row->bytes_variance));
+    json_number(json, "alloc_objects", row->objects);
+    json_number(json, "alloc_objects_error", half_range(row->objects, row->objects_variance));
+    json_number(json, "freed_objects", row->freed);
+    json_number(json, "freed_within_objects", row->within);
+    json_number(json, "same_thread_objects", row->same_thread);
+    json_number(json, "other_thread_objects", row->other_thread);
+    json_text(json, "median", bucket_text(churn_median(row)));
     if (common) {
-        printf("\"freed_below\": ");
-        json_string(frames_name(&churn->frames, common->function_id));
-        printf(", \"freed_below_objects\": %.0f, ", common->objects);
+        json_text(json, "freed_below", frames_name(&churn->frames, common->function_id));
+        json_number(json, "freed_below_objects", common->objects);
     }
-    printf("\"candidate\": \"%s\"}", churn_candidate(row));
+    json_text(json, "candidate", churn_candidate(row));
+    json_close(json, '}');
 }
 
 void churn_print_json(const struct churn *churn)
 {
-    printf("{\"within\": \"%s\", \"rows\": [", bucket_text(churn->options.within));
-    for (size_t i = 0; i < churn->row_count && i < churn->options.shown_max; i++) {
-        fputs(i ? ",\n  " : "\n  ", stdout);
-        print_json_row(churn, &churn->rows[i]);
-    }
-    puts("]}");
+    struct json json = {0};
+    json_open(&json, NULL, '{');
+    json_text(&json, "within", bucket_text(churn->options.within));
+    json_open(&json, "rows", '[');
+    for (size_t i = 0; i < churn->row_count && i < churn->options.shown_max; i++)
+        put_json_row(&json, churn, &churn->rows[i]);
+    json_close(&json, ']');
+    json_close(&json, '}');
 }

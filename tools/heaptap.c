@@ -19,6 +19,8 @@ static const struct command {
     {"run", run_command},
     {"snapshot", snapshot_command},
     {"interval", interval_command},
+    {"top", top_command},
+    {"diff", diff_command},
     {"doctor", doctor_command},
     {"leaks", leaks_command},
     {"churn", churn_command},

@@ -75,6 +75,37 @@ static void print_doctor(void)
         "with a program, which is looked at and not started. Ends with 1 when something is wrong.");
 }
 
+static void print_view_options(void)
+{
+    print_row("--by WHAT", "function, line or stack", "function");
+    print_row("--sort COLUMN", "inuse_space, inuse_objects, alloc_space or alloc_objects",
+              "inuse_space");
+    print_row("--cum", "sort by what a function and all that it calls have", NULL);
+    print_row("--count NUMBER", "rows that are shown, 0 for all", "20; all with --json");
+    print_row("--all", "all four columns, not only the one that is sorted by", NULL);
+    print_row("--stats", "what the profile says of itself, and the totals; no rows", NULL);
+    print_row("--json", "for scripts; heaptap(1) has the keys", NULL);
+}
+
+static void print_top(void)
+{
+    puts("heaptap top [OPTION]... FILE\n"
+         "Lists who holds the heap, or who allocates, with the 95 % error of each number.\n"
+         "Reads any heap profile in pprof's format, - for standard input.\n");
+    print_view_options();
+}
+
+static void print_diff(void)
+{
+    puts("heaptap diff [OPTION]... OLD NEW\n"
+         "Lists what changed between two heap profiles. z tells how many standard deviations of\n"
+         "noise a change is; what noise explains is marked ~ and grey.\n");
+    print_view_options();
+    print_row("--significant", "only what noise does not explain: of the rows that are left, one",
+              NULL);
+    print_row("", "in 20 is false on average, however many rows there are", NULL);
+}
+
 static void print_leaks(void)
 {
     puts("heaptap leaks [OPTION]... FILE FILE FILE...\n"
@@ -110,10 +141,12 @@ bool help_print(const char *topic)
              "  heaptap run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
              "  heaptap snapshot [OPTION]... PID\n"
              "  heaptap interval PID [SIZE | auto | 0]\n"
+             "  heaptap top [OPTION]... FILE\n"
+             "  heaptap diff [OPTION]... OLD NEW\n"
              "  heaptap leaks [OPTION]... FILE FILE FILE...\n"
              "  heaptap churn [OPTION]... FILE\n"
              "  heaptap doctor PID | PROGRAM\n"
-             "  heaptap help [run|snapshot|interval|leaks|churn|doctor]\n"
+             "  heaptap help [run|snapshot|interval|top|diff|leaks|churn|doctor]\n"
              "  heaptap --version\n\n"
              "The profiles are for pprof: go tool pprof -http=: FILE\n");
         print_settings();
@@ -123,6 +156,10 @@ bool help_print(const char *topic)
         print_snapshot();
     } else if (strcmp(topic, "interval") == 0) {
         print_interval();
+    } else if (strcmp(topic, "top") == 0) {
+        print_top();
+    } else if (strcmp(topic, "diff") == 0) {
+        print_diff();
     } else if (strcmp(topic, "leaks") == 0) {
         print_leaks();
     } else if (strcmp(topic, "churn") == 0) {

@@ -1,60 +1,92 @@
 #include "json.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
-/* Bytes of the UTF-8 character at `text`, which has `length` bytes; 0 when it is none. */
-static size_t character(const unsigned char *text, size_t length)
-{
-    size_t size = text[0] < 0x80                       ? 1
-                  : text[0] >= 0xc2 && text[0] <= 0xdf ? 2
-                  : (text[0] & 0xf0) == 0xe0           ? 3
-                  : text[0] >= 0xf0 && text[0] <= 0xf4 ? 4
-                                                       : 0;
-    if (size == 0 || size > length)
-        return 0;
-    for (size_t i = 1; i < size; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    bool is_long = (text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90);
-    bool is_beyond = (text[0] == 0xed && text[1] > 0x9f) || (text[0] == 0xf4 && text[1] > 0x8f);
-    return is_long || is_beyond ? 0 : size;
-}
+#include "utf8.h"
 
-static void print_string(const char *text, size_t length)
+#define WHOLE_MAX 0x1p53 /* all whole numbers up to it are exact */
+
+static void put_text(const char *text)
 {
+    size_t size;
     putchar('"');
-    while (length > 0) {
-        size_t size = character((const unsigned char *)text, length);
-        if (size == 0)
-            fputs("\\ufffd", stdout);
-        else if ((unsigned char)*text < ' ' || *text == 127)
-            printf("\\u%04x", (unsigned)*text);
-        else if (*text == '"' || *text == '\\')
-            printf("\\%c", *text);
+    for (; *text; text += size) {
+        int32_t character = utf8_character(text, &size);
+        if (character < 0)
+            fputs("\xef\xbf\xbd", stdout);
+        else if (character == '"' || character == '\\')
+            printf("\\%c", (char)character);
+        else if (character < ' ' || character == 0x7f)
+            printf("\\u%04x", (unsigned)character);
         else
-            fwrite(text, size, 1, stdout);
-        size += size == 0;
-        text += size;
-        length -= size;
+            fwrite(text, 1, size, stdout);
     }
     putchar('"');
 }
 
-void json_string(const char *text)
+static void start(struct json *json, const char *key)
 {
-    print_string(text, strlen(text));
+    if (json->needs_comma)
+        putchar(',');
+    /* Lines that a person can find his way in. */
+    if (json->needs_comma && json->depth <= 2)
+        putchar('\n');
+    json->needs_comma = true;
+    if (key) {
+        put_text(key);
+        putchar(':');
+    }
 }
 
-void json_lines(const char *text)
+void json_open(struct json *json, const char *key, char bracket)
 {
-    putchar('[');
-    for (const char *separator = ""; *text; separator = ", ") {
-        size_t length = strcspn(text, "\n");
-        fputs(separator, stdout);
-        print_string(text, length);
-        text += length + (text[length] != 0);
-    }
-    putchar(']');
+    start(json, key);
+    putchar(bracket);
+    json->needs_comma = false;
+    json->depth++;
+}
+
+void json_close(struct json *json, char bracket)
+{
+    putchar(bracket);
+    json->needs_comma = true;
+    if (--json->depth == 0)
+        putchar('\n');
+}
+
+void json_text(struct json *json, const char *key, const char *text)
+{
+    start(json, key);
+    put_text(text);
+}
+
+void json_integer(struct json *json, const char *key, int64_t number)
+{
+    start(json, key);
+    printf("%" PRId64, number);
+}
+
+void json_number(struct json *json, const char *key, double number)
+{
+    start(json, key);
+    if (!isfinite(number))
+        fputs("null", stdout);
+    else if (fabs(number) <= WHOLE_MAX && number == trunc(number))
+        printf("%" PRId64, (int64_t)number);
+    else
+        printf("%.9g", number);
+}
+
+void json_boolean(struct json *json, const char *key, bool value)
+{
+    start(json, key);
+    fputs(value ? "true" : "false", stdout);
+}
+
+void json_null(struct json *json, const char *key)
+{
+    start(json, key);
+    fputs("null", stdout);
 }

@@ -2,14 +2,11 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
-#include "json.h"
-#include "table.h"
+#include "groups_print.h"
 #include "tool.h"
 
-#define FRAMES_SHOWN 16
-#define MIB          1048576.0
+#define MIB 1048576.0
 
 const char *text_time(double nanos)
 {
@@ -38,12 +35,9 @@ static const char *bytes_of(double bytes)
 static const char *text_chance(double p)
 {
     static char result[32];
-    if (p < 1e-9)
-        return "below 1 in 10^9";
-    if (p < 1e-5)
-        snprintf(result, sizeof(result), "1 in %.0e", 1 / p);
-    else
-        snprintf(result, sizeof(result), "1 in %.0f", 1 / p);
+    if (p < 1e-6)
+        return "below 1 in a million";
+    snprintf(result, sizeof(result), "1 in %.0f", 1 / p);
     return result;
 }
 
@@ -57,9 +51,10 @@ static void print_head(const struct leaks *leaks)
 
 static const char *rows_are(const struct leaks *leaks)
 {
-    static const char *const words[] = {
-        [BY_STACK] = "stacks", [BY_FUNCTION] = "functions", [BY_LINE] = "lines"};
-    return words[leaks->sequence->groups.by];
+    static const char *const words[][2] = {[BY_STACK] = {"stack", "stacks"},
+                                           [BY_FUNCTION] = {"function", "functions"},
+                                           [BY_LINE] = {"line", "lines"}};
+    return words[leaks->sequence->groups.by][leaks->rows != 1];
 }
 
 /* An interval that would show a leak of a hundredth of what is allocated, in as long a run. */
@@ -95,31 +90,23 @@ static void print_nothing(const struct leaks *leaks)
     }
 }
 
-static void print_stack(const struct leaks *leaks, size_t group)
-{
-    const struct sequence *sequence = leaks->sequence;
-    uint32_t length = sequence->groups.all[group].length;
-    for (uint32_t i = 0; i < length && i < FRAMES_SHOWN; i++)
-        printf("    %s\n", group_text(&sequence->groups, &sequence->frames, group, i));
-    if (length > FRAMES_SHOWN)
-        printf("    ... and %u more\n", length - FRAMES_SHOWN);
-}
-
 static void add_row(struct table *table, const struct leaks *leaks, size_t number)
 {
     const struct leak *leak = &leaks->all[number];
     const struct sequence *sequence = leaks->sequence;
     double oldest = sequence->oldest_nanos[leak->group];
-    table_add(table, "%s", oldest > 0 ? text_time(oldest) : "?");
-    table_add(table, "%s", bytes_of(leak->trend.growth));
-    table_add(table, "%s to %s", bytes_of(leak->trend.low), bytes_of(leak->trend.high));
-    table_add(table, "%s", bytes_of(leak->trend.growth / leak->minutes));
-    table_add(table, "%s",
-              leak->alloc_bytes > 0 ? bytes_of(leak->trend.growth / leak->alloc_bytes * MIB) : "?");
-    table_add(table, "%s", text_chance(leak->trend.p));
-    table_add(table, "%s", bytes_of(sequence->points[leak->group][sequence->count - 1].bytes));
-    table_add(table, "%s%s", leak->trend.first > 0 ? "* " : "",
-              group_text(&sequence->groups, &sequence->frames, leak->group, 0));
+    groups_cell(table, "%s", oldest > 0 ? text_time(oldest) : "?");
+    groups_cell(table, "%s", bytes_of(leak->trend.growth));
+    groups_cell(table, "%s to %s", bytes_of(leak->trend.low), bytes_of(leak->trend.high));
+    groups_cell(table, "%s", bytes_of(leak->trend.growth / leak->minutes));
+    groups_cell(table, "%s",
+                leak->alloc_bytes > 0 ? bytes_of(leak->trend.growth / leak->alloc_bytes * MIB)
+                                      : "?");
+    groups_cell(table, "%s", text_chance(leak->trend.p));
+    groups_cell(table, "%s", bytes_of(sequence->points[leak->group][sequence->count - 1].bytes));
+    groups_cell(table, "%s%s", leak->trend.first > 0 ? "* " : "",
+                group_text(&sequence->groups, &sequence->frames, leak->group, 0));
+    table_end_row(table, TABLE_PLAIN);
 }
 
 void leaks_print(const struct leaks *leaks)
@@ -130,29 +117,27 @@ void leaks_print(const struct leaks *leaks)
         print_nothing(leaks);
         return;
     }
+    const struct sequence *sequence = leaks->sequence;
+    struct terminal terminal = terminal_look();
+    struct table table = table_start(&terminal, HT_ARRAY_SIZE(heads));
     size_t shown = ht_min(leaks->count, leaks->shown_max);
     bool skips = false;
     print_head(leaks);
     printf("%zu of %zu %s %s:\n\n", leaks->count, leaks->rows, rows_are(leaks),
            leaks->count == 1 ? "grows" : "grow");
-    struct table table = {.columns = HT_ARRAY_SIZE(heads)};
     for (size_t i = 0; i < HT_ARRAY_SIZE(heads); i++)
-        table_add(&table, "%s", heads[i]);
+        table_cell(&table, heads[i]);
+    table_end_row(&table, TABLE_HEAD);
     for (size_t i = 0; i < shown; i++) {
         add_row(&table, leaks, i);
         skips |= leaks->all[i].trend.first > 0;
     }
     table_print(&table);
-    table_free(&table);
     if (shown < leaks->count)
         printf("... and %zu more\n", leaks->count - shown);
-
-    if (leaks->sequence->groups.by == BY_STACK) {
-        for (size_t i = 0; i < shown; i++) {
-            printf("\nstack %zu:\n", i + 1);
-            print_stack(leaks, leaks->all[i].group);
-        }
-    }
+    for (size_t i = 0; sequence->groups.by == BY_STACK && i < shown; i++)
+        groups_put_stack(&terminal, &sequence->groups, &sequence->frames, leaks->all[i].group,
+                         i + 1);
     puts(
         "\na MiB: growth for each MiB that the whole program allocated; chance: that any of these\n"
         "looks so without a leak");
@@ -160,40 +145,37 @@ void leaks_print(const struct leaks *leaks)
         puts("* without the start of the run, in which it grew otherwise");
 }
 
-static void print_json_row(const struct leaks *leaks, const struct leak *leak)
+static void put_json_row(struct json *json, const struct leaks *leaks, const struct leak *leak)
 {
     const struct sequence *sequence = leaks->sequence;
     const struct trend *trend = &leak->trend;
-    double minutes = leak->minutes, mib = leak->alloc_bytes / MIB;
-    printf("{\"stack\": [");
-    for (uint32_t i = 0; i < sequence->groups.all[leak->group].length; i++) {
-        fputs(i ? ", " : "", stdout);
-        json_string(group_text(&sequence->groups, &sequence->frames, leak->group, i));
-    }
-    printf("], \"growth_bytes\": %.0f, \"growth_low\": %.0f, \"growth_high\": %.0f, ",
-           trend->growth, trend->low, trend->high);
-    printf("\"bytes_per_minute\": %.1f, \"bytes_per_mib_allocated\": %.1f, ",
-           minutes > 0 ? trend->growth / minutes : 0, mib > 0 ? trend->growth / mib : 0);
-    printf("\"chance\": %.3g, \"samples\": %.0f, \"first_profile\": %zu, ", trend->p,
-           trend->samples, trend->first);
-    printf("\"inuse_bytes\": %.0f, \"oldest_seconds\": %.3f}",
-           sequence->points[leak->group][sequence->count - 1].bytes,
-           sequence->oldest_nanos[leak->group] / 1e9);
+    json_open(json, NULL, '{');
+    groups_json_stack(json, &sequence->groups, &sequence->frames, leak->group);
+    json_number(json, "growth_bytes", trend->growth);
+    json_number(json, "growth_low", trend->low);
+    json_number(json, "growth_high", trend->high);
+    json_number(json, "bytes_per_minute", trend->growth / leak->minutes);
+    json_number(json, "bytes_per_mib_allocated", trend->growth / leak->alloc_bytes * MIB);
+    json_number(json, "chance", trend->p);
+    json_number(json, "samples", trend->samples);
+    json_integer(json, "first_profile", (int64_t)trend->first);
+    json_number(json, "inuse_bytes", sequence->points[leak->group][sequence->count - 1].bytes);
+    json_number(json, "oldest_seconds", sequence->oldest_nanos[leak->group] / 1e9);
+    json_close(json, '}');
 }
 
 void leaks_print_json(const struct leaks *leaks)
 {
-    const struct sequence *sequence = leaks->sequence;
-    printf("{\"profiles\": %zu, \"seconds\": %.3f, \"allocated_bytes\": %.0f, \"rows\": %zu,\n",
-           sequence->count, leaks->minutes * 60, leaks->alloc_bytes, leaks->rows);
-    if (isinf(leaks->bytes_needed))
-        printf(" \"smallest_leak_bytes\": null,\n");
-    else
-        printf(" \"smallest_leak_bytes\": %.0f,\n", leaks->bytes_needed);
-    printf(" \"leaks\": [");
-    for (size_t i = 0; i < leaks->count && i < leaks->shown_max; i++) {
-        fputs(i ? ",\n  " : "\n  ", stdout);
-        print_json_row(leaks, &leaks->all[i]);
-    }
-    puts("]}");
+    struct json json = {0};
+    json_open(&json, NULL, '{');
+    json_integer(&json, "profiles", (int64_t)leaks->sequence->count);
+    json_number(&json, "seconds", leaks->minutes * 60);
+    json_number(&json, "allocated_bytes", leaks->alloc_bytes);
+    json_integer(&json, "rows", (int64_t)leaks->rows);
+    json_number(&json, "smallest_leak_bytes", leaks->bytes_needed);
+    json_open(&json, "leaks", '[');
+    for (size_t i = 0; i < leaks->count && i < leaks->shown_max; i++)
+        put_json_row(&json, leaks, &leaks->all[i]);
+    json_close(&json, ']');
+    json_close(&json, '}');
 }

@@ -18,6 +18,8 @@ enum {
 int run_command(int argc, char **argv);
 int snapshot_command(int argc, char **argv);
 int interval_command(int argc, char **argv);
+int top_command(int argc, char **argv);
+int diff_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int leaks_command(int argc, char **argv);
 int churn_command(int argc, char **argv);

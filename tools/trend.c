@@ -3,10 +3,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define INCREMENTS_MIN 16   /* that a stride leaves */
-#define SPAN_MIN       4    /* increments of a part of the run that is tested alone */
-#define HALF_CHANCE    0.05 /* of the second half */
-#define QUARTER_SHARE  (1.0 / 3)
+#define INCREMENTS_MIN 16        /* that a stride leaves */
+#define SPAN_MIN       4         /* increments of a part of the run that is tested alone */
+#define HALF_CHANCE    0.05      /* of the second half */
+#define HALF_SHARE     0.5       /* of the pace before */
+#define QUARTER_SHARE  (1.0 / 3) /* of the mean pace */
 
 /* Increments of a row: increment k leads from point at(k) to point at(k + 1). */
 struct series {
@@ -104,6 +105,13 @@ double trend_student_quantile(double chance, double freedom)
     return high;
 }
 
+/* The least that sampling adds to the variance of a growth. */
+static double sampling_variance(const struct trend_point *start, const struct trend_point *last)
+{
+    double growth = last->bytes - start->bytes;
+    return fmax(last->variance / last->bytes * growth, fabs(last->variance - start->variance));
+}
+
 /* The drift of the increments from `first` on. */
 struct drift {
     double growth, error; /* standard error of the growth */
@@ -126,8 +134,7 @@ static struct drift drift_from(const struct series *series, size_t first)
         squares += rest * rest;
     }
     double variance = n > 1 ? squares / (double)(n - 1) * (double)n : INFINITY;
-    variance = fmax(variance, last->variance / last->bytes * drift.growth);
-    drift.error = sqrt(variance);
+    drift.error = sqrt(fmax(variance, sampling_variance(&series->points[at(series, first)], last)));
     if (n > 1)
         drift.p = trend_student_tail(drift.growth / drift.error, (double)(n - 1));
     return drift;
@@ -138,20 +145,27 @@ static double samples_since(const struct series *series, size_t first)
 {
     const struct trend_point *start = &series->points[at(series, first)];
     const struct trend_point *last = &series->points[at(series, series->increments)];
-    double objects = last->objects - start->objects;
-    if (!(last->variance > 0))
+    double growth = last->bytes - start->bytes, objects = last->objects - start->objects;
+    if (!(growth > 0) || !(sampling_variance(start, last) > 0))
         return objects;
-    return fmin((last->bytes - start->bytes) * last->bytes / last->variance, objects);
+    return fmin(growth * growth / sampling_variance(start, last), objects);
 }
 
-/* Whether the growth that is `mean` in each increment has not come to its end. */
-static bool goes_on(const struct series *series, double mean)
+static double pace(const struct series *series, size_t from, size_t to)
 {
-    size_t n = series->increments, half = n / 2, quarter = n - (n >= 8 ? n / 4 : 1);
-    double late = bytes_at(series, n) - bytes_at(series, quarter);
-    if (late < mean * (double)(n - quarter) * QUARTER_SHARE)
+    return (bytes_at(series, to) - bytes_at(series, from)) / (double)(to - from);
+}
+
+/* Whether the growth from `first` on has not come to its end, nor slows down on its way there. */
+static bool goes_on(const struct series *series, size_t first)
+{
+    size_t n = series->increments, quarter = n - (n >= 8 ? n / 4 : 1);
+    size_t middle = first + (n - first) / 2;
+    if (pace(series, quarter, n) < QUARTER_SHARE * pace(series, first, n))
         return false;
-    struct drift second = drift_from(series, half);
+    if (middle > first && pace(series, middle, n) < HALF_SHARE * pace(series, first, middle))
+        return false;
+    struct drift second = drift_from(series, n / 2);
     return second.increments < SPAN_MIN ? second.growth > 0 : second.p <= HALF_CHANCE;
 }
 
@@ -159,21 +173,21 @@ void trend_judge(const struct trend_point *points, size_t count, struct trend *r
 {
     struct series series = make_series(points, count);
     size_t n = series.increments, firsts[] = {0, n / 4, n / 2};
-    struct drift best = {.p = 2};
+    struct drift best = drift_from(&series, 0);
     size_t first = 0, spans = 0;
+    bool grows = false;
     for (size_t i = 0; i < HT_ARRAY_SIZE(firsts); i++) {
         if (i > 0 && (firsts[i] == firsts[i - 1] || n - firsts[i] < SPAN_MIN))
             break;
-        struct drift drift = drift_from(&series, firsts[i]);
         spans++;
-        if (drift.p < best.p) {
+        struct drift drift = drift_from(&series, firsts[i]);
+        if (drift.growth > 0 && samples_since(&series, firsts[i]) >= TREND_SAMPLES_MIN &&
+            goes_on(&series, firsts[i]) && (!grows || drift.p < best.p)) {
             best = drift;
             first = firsts[i];
+            grows = true;
         }
     }
-    double samples = samples_since(&series, first);
-    bool grows = best.growth > 0 && samples >= TREND_SAMPLES_MIN &&
-                 goes_on(&series, best.growth / (double)best.increments);
     double reach = 0;
     if (grows && best.increments > 1)
         reach = trend_student_quantile(0.025, (double)(best.increments - 1)) * best.error;
@@ -182,7 +196,7 @@ void trend_judge(const struct trend_point *points, size_t count, struct trend *r
         .growth = best.growth,
         .low = fmax(0, best.growth - reach),
         .high = best.growth + reach,
-        .samples = samples,
+        .samples = samples_since(&series, first),
         .first = first == 0 ? 0 : at(&series, first),
     };
 }

@@ -17,17 +17,21 @@
  *   That is also why there is a stride: of many snapshots only every so manieth is taken, such that
  *   16 to 31 increments remain. A walk has the same t then, and a leak below scatter a larger one.
  *
- * Few samples. The growth D = x_K - x_1 consists of blocks that were sampled, and each byte of it
- *   adds at least c = V_K / x_K to its variance (V: of the estimate of x, from the profile). So t is
- *   at most D / sqrt(c D) = sqrt(D / c), the root of the number of samples in the growth; and below
+ * Few samples. The growth D = x_K - x_1 is what came less what went, N - G, each with a variance of
+ *   its own, while what lives in both snapshots cancels. So Var(D) = Var(N) + Var(G) is at least
+ *   their difference, V_K - V_1 (V: of the estimate of x, from the profile), and at least c D, where
+ *   c = V_K / x_K is what a byte adds. The larger of both is a floor for the variance that is seen in
+ *   the increments, so t is at most the root of the number of samples in the growth; and below
  *   TREND_SAMPLES_MIN samples, or objects, nothing is said. The upper bound V_1 + V_K would be too
- *   much: blocks that live in both snapshots cancel.
+ *   much: a leak beside a large table that stays would not be seen.
  *
  * What ends. A start makes everything grow once; a cache fills and then stands still.
  *   One large increment has t = 1, whatever its size. A start that lasts is left out: the test is
  *   made of the whole run, of its last three quarters and of its last half, and the smallest p
- *   counts three times. What fills has to go on: the second half alone must have a drift (p below
- *   0.05), and the last quarter of the run grows by at least a third of the mean.
+ *   counts three times. What fills comes to its end, often ever more slowly. So each of the three
+ *   must go on: its second half grows at least half as fast as its first, the last quarter of the
+ *   run a third as fast as all of it, and the second half of the run alone has a drift (p below
+ *   0.05).
  *
  * Many rows. With a hundred rows one of them has p < 0.01 by chance. Holm's method (1979) adjusts p
  *   so that in a process of nothing but random walks all rows together are silent in 99 of 100

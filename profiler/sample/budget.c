@@ -182,7 +182,7 @@ int ht_budget_set_interval(uint64_t interval)
 /* ---- memory ---- */
 
 /* An interval below 64 would slow nothing down, since hardly a block is that small. */
-#define EASE_FROM      (HT_ARENA_FULL / 2)
+#define EASE_FROM      (HT_ARENA_FULL * 7 / 16)
 #define EASE_STEP      2u
 #define EASED_INTERVAL 64u
 

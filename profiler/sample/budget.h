@@ -33,7 +33,7 @@ int ht_budget_set_interval(uint64_t interval);
 void ht_budget_set_share(unsigned share_ppm);
 bool ht_budget_is_auto(void);
 
-/* Before memory ends: from half of the tables' memory on, every further 32nd doubles the interval,
+/* Before memory ends: from seven sixteenths of the tables' memory on, every further 32nd doubles the interval,
  * whether it is fixed or not, and it is never shorter again by itself. Tables then fill ever more
  * slowly, and what is recorded goes on being unbiased. Context: sample. */
 void ht_budget_ease(void);

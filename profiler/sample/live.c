@@ -113,14 +113,16 @@ static bool take_nested(struct ht_stripe *stripe)
     return false;
 }
 
+/* Once is enough: a handler may allocate and free at the same address again and again. */
 static bool defer(struct ht_stripe *stripe, uintptr_t address)
 {
     uintptr_t *addresses = pending_of(stripe);
     for (unsigned i = 0; i < PENDING; i++) {
-        uintptr_t none = 0;
-        if (__atomic_load_n(&addresses[i], __ATOMIC_RELAXED) == 0 &&
-            __atomic_compare_exchange_n(&addresses[i], &none, address, false, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED)) {
+        uintptr_t found = __atomic_load_n(&addresses[i], __ATOMIC_RELAXED);
+        if (found == address)
+            return true;
+        if (found == 0 && __atomic_compare_exchange_n(&addresses[i], &found, address, false,
+                                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
             __atomic_fetch_add(&stripe->deferred, 1, __ATOMIC_RELEASE);
             return true;
         }

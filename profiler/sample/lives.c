@@ -99,8 +99,8 @@ unsigned ht_lives_age_of(int64_t nanos)
  * are atomic doubles by their bits, and the pc, which ht_lives_move() changes, is written before the
  * record is published in its site's list. Two threads may add the same one at once: then there are
  * two, which add up. */
-#define CHUNK_RECORDS 512u
-#define CHUNKS_MAX    2048u
+#define CHUNK_RECORDS 128u
+#define CHUNKS_MAX    8192u
 
 struct record {
     uint32_t next, key;

@@ -360,12 +360,8 @@ static inline __attribute__((always_inline)) void free_known(const void *block)
     ht_record_resume(pause);
 }
 
-HT_COLD static void free_timed(const void *block)
+HT_COLD static void add_time_of_free(uint64_t began, bool is_known)
 {
-    uint64_t began = ht_budget_clock();
-    bool is_known = !is_stranger(block);
-    if (is_known)
-        free_known(block);
     struct ht_record_pause pause = ht_record_pause();
     if (pause.busy == 0 && is_known)
         ht_budget_add(began, HT_BUDGET_FREE_ONE_IN);
@@ -377,14 +373,15 @@ HT_COLD static void free_timed(const void *block)
 void ht_record_free(const void *block)
 {
     uint32_t hash = ht_budget_hash(ht_thread.looks++);
-    if (HT_UNLIKELY(ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN))) {
-        free_timed(block);
-    } else if (!is_exact_now() && is_stranger(block)) {
-        if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
-            clear_page(block);
-    } else {
+    bool is_timed = ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN);
+    uint64_t began = HT_UNLIKELY(is_timed) ? ht_budget_clock() : 0;
+    bool is_known = is_exact_now() || !is_stranger(block);
+    if (is_known)
         free_known(block);
-    }
+    else if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
+        clear_page(block);
+    if (HT_UNLIKELY(is_timed))
+        add_time_of_free(began, is_known);
 }
 
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)

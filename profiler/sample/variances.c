@@ -4,7 +4,7 @@
 
 #include "sys/poison.h"
 
-#define CHUNK_SITES 1024u
+#define CHUNK_SITES 256u
 
 /* Doubles, as their bits: the squares of weights, which span 2^0 to 2^80, have no common unit. In
  * use, and not freed, is kept: the difference of two sums that only grow would lose its digits. */

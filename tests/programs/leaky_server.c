@@ -21,7 +21,7 @@
 
 enum { GET, LOGIN, POST, PAGE, UPLOAD, INDEX, LOG, SUBSCRIBE, KINDS };
 enum { WORKERS = 4, IN_FLIGHT = 16 };
-enum { CACHE = 2048, SESSIONS = 4096, QUEUE = 4096, HISTORY = 6000, KEYS = 1024, LINES = 3000 };
+enum { CACHE = 512, SESSIONS = 4096, QUEUE = 4096, HISTORY = 6000, KEYS = 1024, LINES = 3000 };
 
 struct request {
     uint32_t kind, number, random;
@@ -82,10 +82,10 @@ static void replace(void **slot, void *block)
 
 NOINLINE static void get(const struct request *request)
 {
-    uint32_t key = request->random % 6000 * (request->random >> 16) % 6000;
+    uint32_t key = (request->random >> 30 ? request->random : request->random % 500) % 6000;
     struct slot *slot = &cache[mix(key) % CACHE];
     if (slot->block == NULL || slot->key != key)
-        replace(&slot->block, cache_value(1000 + mix(key) % 3000));
+        replace(&slot->block, cache_value(4000 + mix(key) % 12000));
     slot->key = key;
 }
 
@@ -133,6 +133,7 @@ NOINLINE static void upload(const struct request *request)
         die("no memory");
     allocated += size * 2;
     free(copy);
+    STAY();
 }
 
 NOINLINE static void index_key(const struct request *request)
@@ -169,6 +170,7 @@ NOINLINE static void finish(void *header, size_t size)
         return;
     }
     free(header);
+    STAY();
 }
 
 NOINLINE static void handle(const struct request *request)
@@ -184,6 +186,7 @@ NOINLINE static void handle(const struct request *request)
     if (shared)
         pthread_mutex_unlock(&lock);
     finish(header, size);
+    STAY();
 }
 
 static void *work(void *context)

@@ -160,16 +160,17 @@ static void begin_steps(void)
                      : "cc", "memory");
 }
 
-NOINLINE static void episode(void)
+/* With blocks of so many times their size. */
+NOINLINE static void episode(size_t times)
 {
     if (period != 0)
         begin_steps();
-    void *block = site_malloc(100);
-    block = site_realloc(block, 120);  /* in place, most likely */
-    block = site_realloc(block, 5000); /* elsewhere, and too large for shadow.h */
+    void *block = site_malloc(100 * times);
+    block = site_realloc(block, 120 * times);  /* in place, most likely */
+    block = site_realloc(block, 5000 * times); /* elsewhere, and too large for shadow.h */
     free(block);
-    free(site_calloc(50));
-    free(site_aligned(70));
+    free(site_calloc(50 * times));
+    free(site_aligned(70 * times));
     is_over = true;
     if (is_child)
         syscall(SYS_exit_group, 0); /* no profile */
@@ -189,11 +190,12 @@ int main(int argc, char **argv)
     if (set_interval != NULL)
         set_interval(1);
     static const unsigned periods[] = {0, 1, 7};
-    for (unsigned i = 0; i < 3;) {
+    for (volatile unsigned i = 0; i < 3;) { /* no pass is made a call of its own */
         steps = 0;
         period = periods[i];
         is_over = false;
-        episode(); /* from one place: elsewhere it would have another pc */
+        /* From one place: elsewhere it would have another pc. Lives of large blocks are followed. */
+        episode(i == 0 ? 100000 : 1);
         if (i == 0)
             redraw();
         if (++phase >= period) {
