@@ -328,6 +328,11 @@ static inline bool is_exact_now(void)
     return ht_thread.exact != NULL && ht_sampler_current() == HT_INTERVAL_EXACT;
 }
 
+static uint8_t page_of(const void *block)
+{
+    return __atomic_load_n(ht_hot_page(block), __ATOMIC_RELAXED);
+}
+
 /* Most frees that look are of strangers: neighbours of a sampled block, or, where every allocation
  * was recorded before, of one that is still there. */
 static inline __attribute__((always_inline)) bool is_stranger(const void *block)
@@ -336,14 +341,14 @@ static inline __attribute__((always_inline)) bool is_stranger(const void *block)
     const uint64_t *entry = ht_shadow_entry(address);
     if (entry != NULL && __atomic_load_n(entry, __ATOMIC_RELAXED) != 0)
         return false;
-    return (*ht_hot_page(block) & HT_PAGE_COUNT) == 0 || ht_live_is_absent(address);
+    return (page_of(block) & HT_PAGE_COUNT) == 0 || ht_live_is_absent(address);
 }
 
 /* Frees in pages where exact blocks were would look for ever: now and then one has a look whether
  * all of them are gone. */
 HT_COLD static void clear_page(const void *block)
 {
-    if ((*ht_hot_page(block) & HT_PAGE_EXACT) != 0 && ht_sampler_current() != HT_INTERVAL_EXACT)
+    if ((page_of(block) & HT_PAGE_EXACT) != 0 && ht_sampler_current() != HT_INTERVAL_EXACT)
         ht_shadow_clear_page((uintptr_t)block);
 }
 

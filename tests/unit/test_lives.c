@@ -106,7 +106,7 @@ TEST(another_thread_frees)
 {
     pthread_t thread;
     start(4096);
-    for (uintptr_t i = 0; i < 10; i++)
+    for (volatile uintptr_t i = 0; i < 10; i++) /* not unrolled */
         make(ADDRESS + i * 4096, SURE);
     usleep(12000);
     CHECK_EQ(pthread_create(&thread, NULL, release_all, NULL), 0);
@@ -129,8 +129,8 @@ __attribute__((noinline)) static void live_and_die_in_many_places(void)
 {
 #define HERE(n)                                                                                    \
     case n:                                                                                        \
-        __asm__ volatile("" : : "i"(n)); /* so that no two become one */                           \
         release(ADDRESS);                                                                          \
+        __asm__ volatile("# %0" : : "i"(n)); /* so that no two become one */                       \
         break;
 #define FIVE(n) HERE(n) HERE(n + 1) HERE(n + 2) HERE(n + 3) HERE(n + 4)
     for (volatile int i = 0; i < 25; i++) { /* not unrolled: the stack is one */

@@ -87,7 +87,7 @@ TEST(shadow_tells_of_a_free_that_was_missed)
 
 static uint8_t page_of(uintptr_t address)
 {
-    return *ht_hot_page((void *)address);
+    return __atomic_load_n(ht_hot_page((void *)address), __ATOMIC_RELAXED);
 }
 
 TEST(shadow_pages_are_cleared_when_they_are_empty)
