@@ -12,6 +12,7 @@
 #include "control/sandbox.h"
 #include "control/trigger.h"
 #include "hooks/next.h"
+#include "sample/clock.h"
 #include "sys/arch.h"
 #include "sys/compiler.h"
 
@@ -114,12 +115,15 @@ int prctl(int option, ...)
     struct ht_sandbox_entry entry = {0};
     if (option == PR_SET_SECCOMP)
         entry = ht_sandbox_enter(a, b, false);
+    bool forbids_clock = option == PR_SET_TSC && a == PR_TSC_SIGSEGV && ht_clock_forbid();
     bool aside =
         changes_capabilities(option, a) && ht_fork_is_own_process() && ht_trigger_step_aside();
     int r = next_prctl != NULL
                 ? next_prctl(option, a, b, c, d)
                 : result_of(ht_arch_syscall(SYS_prctl, (uintptr_t)option, a, b, c, d, 0));
     ht_sandbox_entered(&entry, r == 0);
+    if (forbids_clock && r != 0)
+        ht_clock_allow();
     if (aside)
         ht_trigger_come_back();
     return r;

@@ -15,7 +15,8 @@ static uint32_t key_of(ht_site site, unsigned age)
 /* The entry of a key, or the free one where it would go. The table is not full. */
 static struct ht_ages_sum *find(const struct ht_ages *ages, uint32_t key)
 {
-    uint32_t i = key * UINT32_C(0x9e3779b9) & (ages->capacity - 1);
+    uint32_t hash = key * UINT32_C(0x9e3779b9); /* whose lower bits are the key's alone */
+    uint32_t i = (hash ^ hash >> 16) & (ages->capacity - 1);
     while (ages->sums[i].key != 0 && ages->sums[i].key != key)
         i = (i + 1) & (ages->capacity - 1);
     return &ages->sums[i];
@@ -49,11 +50,18 @@ static void take(void *context, const struct ht_live_block *block)
         add(ages, block, nanos);
 }
 
-/* Room for each block that is there and two ages of each site, whichever is less, if it can be
- * had. */
+static void count(void *context, const struct ht_live_block *block)
+{
+    (void)block;
+    ++*(uint64_t *)context;
+}
+
+/* Room for each followed block or all ages of each site, whichever is less, if it can be had. */
 static void make_sums(struct ht_ages *ages)
 {
-    uint64_t wanted = ht_min(ht_live_count(), (uint64_t)ages->site_count * 2);
+    uint64_t wanted = 0;
+    ht_live_each_followed(count, &wanted);
+    wanted = ht_min(wanted, (uint64_t)ages->site_count * HT_LIVES_AGES);
     uint32_t capacity = CAPACITY_MIN;
     while (capacity < CAPACITY_MAX && capacity < wanted * 2)
         capacity *= 2;

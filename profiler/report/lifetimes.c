@@ -86,4 +86,6 @@ void ht_snapshot_of_lifetimes(struct ht_snapshot *ret_snapshot)
     ht_snapshot_of_tables(ret_snapshot);
     ret_snapshot->each_sample = each_sample;
     ret_snapshot->has_lives = true;
+    /* That of the next blocks that are followed, not of those that are sampled. */
+    ret_snapshot->interval_bytes = ht_max(ret_snapshot->interval_bytes, HT_LIVES_INTERVAL);
 }

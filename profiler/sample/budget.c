@@ -45,8 +45,8 @@ static void start_clock(void)
     ht_clock_start();
     reading = TICKS_MAX;
     for (int i = 0; i < 16; i++) {
-        uint64_t before = ht_arch_ticks();
-        reading = ht_min(reading, ht_arch_ticks() - before);
+        uint64_t before = ht_clock_now();
+        reading = ht_min(reading, ht_clock_now() - before);
     }
 }
 
@@ -111,11 +111,14 @@ static void look(void)
     double rate = ht_clock_rate();
     int64_t cpu = ht_os_cpu_nanos(), nanos = ht_os_steady_nanos();
     int64_t window = ht_sampler_interval() < SHORT_INTERVAL ? WINDOW_SHORT_NANOS : WINDOW_NANOS;
+    int64_t by_clock = IDLE_PART * window;
     uint32_t count = __atomic_load_n(&timed, __ATOMIC_RELAXED);
-    if (count - account.timed < TIMED_MIN)
+    if (count - account.timed < TIMED_MIN) {
         window = LONG_WINDOW_NANOS;
+        by_clock = 2 * LONG_WINDOW_NANOS;
+    }
     if (rate <= 0 || nanos <= account.nanos ||
-        (cpu - account.cpu < window / 2 && nanos - account.nanos < IDLE_PART * window))
+        (cpu - account.cpu < window / 2 && nanos - account.nanos < by_clock))
         return;
     account.timed = count;
     window_ticks = (uint64_t)((double)ht_min(window, WINDOW_NANOS) * rate);
@@ -126,7 +129,7 @@ static void look(void)
 
 void ht_budget_look(void)
 {
-    uint64_t ticks = ht_arch_ticks();
+    uint64_t ticks = ht_clock_now();
     uint64_t last = __atomic_load_n(&last_ticks, __ATOMIC_RELAXED);
     if (HT_LIKELY(ticks - last < __atomic_load_n(&window_ticks, __ATOMIC_RELAXED)) ||
         __atomic_load_n(&automatic, __ATOMIC_RELAXED) == 0 || ht_sampler_current() == 0 ||
@@ -156,7 +159,7 @@ void ht_budget_add_free(uint64_t began, int32_t weight, bool can_be_saved)
 
 void ht_budget_add_apart(uint64_t began)
 {
-    uint64_t took = ht_arch_ticks() - began;
+    uint64_t took = ht_clock_now() - began;
     ht_thread.apart += took;
     __atomic_fetch_add(&other_ticks, ht_min(took, TICKS_APART_MAX), __ATOMIC_RELAXED);
 }

@@ -16,8 +16,8 @@
 #ifndef HT_SAMPLE_BUDGET_H
 #define HT_SAMPLE_BUDGET_H
 
+#include "sample/clock.h"
 #include "sample/hot.h"
-#include "sys/arch.h"
 
 /* As an interval: chosen by the budget. */
 #define HT_INTERVAL_AUTO (UINT64_MAX - 1) /* not -1, which is what a mistake gives */
@@ -60,7 +60,7 @@ static inline bool ht_budget_times(uint32_t hash, uint32_t one_in)
 /* The thread's clock, which stands still while something is timed by itself. */
 static inline uint64_t ht_budget_clock(void)
 {
-    return ht_arch_ticks() - ht_thread.apart;
+    return ht_clock_now() - ht_thread.apart;
 }
 
 /* What began at that time has ended, and stands for `weight` of its kind. May set the interval.
@@ -72,7 +72,7 @@ HT_COLD void ht_budget_add(uint64_t began, uint32_t weight);
 HT_COLD void ht_budget_add_free(uint64_t began, int32_t weight, bool can_be_saved);
 
 /* What is rare and long is timed each time, by itself: a frame's rule that is learnt, once in the
- * process's life whatever the interval. `began` is an ht_arch_ticks(). Context: sample. */
+ * process's life whatever the interval. `began` is an ht_clock_now(). Context: sample. */
 void ht_budget_add_apart(uint64_t began);
 
 /* Bytes that a thread has recorded at an interval of 1; told when they are many. */

@@ -18,7 +18,7 @@ uint8_t ht_page_shadow[HT_PAGE_SHADOW_SIZE] __attribute__((aligned(4096)));
 
 static struct ht_stripe stripes[STRIPES];
 static uintptr_t pending[STRIPES][PENDING]; /* atomic */
-static uint64_t missed_frees;
+static uint64_t missed_frees, ends_unseen;
 
 static struct ht_stripe *stripe_of(uintptr_t address)
 {
@@ -41,9 +41,12 @@ static struct ht_live_block block_of(const struct ht_stripe_entry *entry)
     };
 }
 
+/* Later than it was: nobody knows any more how it lived. */
 static void count_as_freed(const struct ht_live_block *block)
 {
     ht_stacks_count_free(block->site, ht_sampler_weight(block->size, block->interval));
+    if (block->birth != 0)
+        __atomic_fetch_add(&ends_unseen, 1, __ATOMIC_RELAXED);
 }
 
 /* The lock is held. */
@@ -336,6 +339,11 @@ void ht_live_each_followed(void (*visit)(void *context, const struct ht_live_blo
 uint64_t ht_live_missed_frees(void)
 {
     return __atomic_load_n(&missed_frees, __ATOMIC_RELAXED);
+}
+
+uint64_t ht_live_ends_unseen(void)
+{
+    return __atomic_load_n(&ends_unseen, __ATOMIC_RELAXED);
 }
 
 void ht_live_fork_prepare(void)

@@ -63,6 +63,8 @@ void ht_live_each_followed(void (*visit)(void *context, const struct ht_live_blo
                            void *context);
 /* Blocks whose free we never saw (ht_live_insert() found their address taken). */
 uint64_t ht_live_missed_frees(void);
+/* Followed blocks among those, and among the deferred. */
+uint64_t ht_live_ends_unseen(void);
 
 /* Around a fork, in rank order (control/fork.c). */
 void ht_live_fork_prepare(void);

@@ -67,11 +67,22 @@ static bool is_of_this_thread(uint64_t birth)
     return (birth >> THREAD_SHIFT & ((1 << THREAD_BITS) - 1)) == this_thread();
 }
 
-int64_t ht_lives_age(uint64_t birth)
+/* While sampling is off, perhaps because the program may make no such system call any more
+ * (control/sandbox.h), nothing here makes one. */
+static bool may_call(void)
 {
-    double rate = ht_clock_rate();
+    return ht_sampler_current() != 0;
+}
+
+static int64_t age_by(double rate, uint64_t birth)
+{
     uint64_t born = birth >> (THREAD_BITS + THREAD_SHIFT) << CLOCK_SHIFT, now = ht_clock_ticks();
     return rate > 0 && now > born ? (int64_t)((double)(now - born) / rate) : 0;
+}
+
+int64_t ht_lives_age(uint64_t birth)
+{
+    return age_by(ht_clock_rate(), birth);
 }
 
 unsigned ht_lives_age_of(int64_t nanos)
@@ -84,9 +95,10 @@ unsigned ht_lives_age_of(int64_t nanos)
 
 /* ---- records ---- */
 
-/* Numbered from 1, in chunks. All but the sums, which are atomic doubles by their bits, is written
- * before the record is published in its site's list. Two threads may add the same one at once: then
- * there are two, which add up. */
+/* Numbered from 1, in chunks, which may take an eighth of the tables' memory. All but the sums, which
+ * are atomic doubles by their bits, and the pc, which ht_lives_move() changes, is written before the
+ * record is published in its site's list. Two threads may add the same one at once: then there are
+ * two, which add up. */
 #define CHUNK_RECORDS 128u
 #define CHUNKS_MAX    8192u
 
@@ -110,27 +122,39 @@ static struct record *record_at(uint32_t number)
     return &chunks[number / CHUNK_RECORDS][number % CHUNK_RECORDS];
 }
 
+static bool has_chunk(uint32_t chunk)
+{
+    struct record **place = &chunks[chunk], *none = NULL;
+    if (HT_LIKELY(__atomic_load_n(place, __ATOMIC_ACQUIRE) != NULL))
+        return true;
+    const size_t size = CHUNK_RECORDS * sizeof(**place);
+    struct record *made = NULL;
+    if ((chunk + 1) * size <= ht_arena_table_limit() / 8 && may_call())
+        made = ht_arena_alloc(size);
+    if (made != NULL) /* if another thread is faster, it is lost, once for each */
+        __atomic_compare_exchange_n(place, &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    return made != NULL;
+}
+
+/* Only a number whose memory is there is taken: memory may come back. */
 static struct record *make_record(uint32_t *ret_number)
 {
-    uint32_t number = __atomic_add_fetch(&record_count, 1, __ATOMIC_RELAXED);
-    if (number >= CHUNK_RECORDS * CHUNKS_MAX)
-        return NULL;
-    struct record **place = &chunks[number / CHUNK_RECORDS], *none = NULL;
-    if (__atomic_load_n(place, __ATOMIC_ACQUIRE) == NULL) {
-        struct record *chunk = ht_arena_alloc(CHUNK_RECORDS * sizeof(*chunk));
-        if (chunk == NULL)
+    uint32_t last = __atomic_load_n(&record_count, __ATOMIC_RELAXED);
+    do {
+        uint32_t chunk = (last + 1) / CHUNK_RECORDS;
+        if (chunk >= CHUNKS_MAX || !has_chunk(chunk))
             return NULL;
-        __atomic_compare_exchange_n(place, &none, chunk, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
-    *ret_number = number;
-    return record_at(number);
+    } while (!__atomic_compare_exchange_n(&record_count, &last, last + 1, true, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED));
+    *ret_number = last + 1;
+    return record_at(last + 1);
 }
 
 static struct record *find(uint32_t number, uint32_t key, uintptr_t pc, unsigned *ret_places)
 {
     for (*ret_places = 0; number != 0; (*ret_places)++) {
         struct record *record = record_at(number);
-        if (record->key == key && record->pc == pc)
+        if (record->key == key && __atomic_load_n(&record->pc, __ATOMIC_RELAXED) == pc)
             return record;
         number = record->next;
     }
@@ -151,7 +175,7 @@ static struct record *find_or_make(ht_site site, uint32_t key, uintptr_t pc)
     if (record != NULL || (record = make_record(&number)) == NULL)
         return record;
     record->key = key;
-    record->pc = pc;
+    __atomic_store_n(&record->pc, pc, __ATOMIC_RELAXED);
     record->next = head;
     while (!__atomic_compare_exchange_n(first, &record->next, number, true, __ATOMIC_RELEASE,
                                         __ATOMIC_RELAXED))
@@ -200,12 +224,18 @@ static struct place compare(ht_node leaf, const uintptr_t *pcs, unsigned depth)
 __attribute__((noinline)) void ht_lives_end(const struct ht_live_block *block, unsigned depth_max)
 {
     struct ht_frame caller = HT_ARCH_CALLER_FRAME();
-    unsigned age = ht_lives_age_of(ht_lives_age(block->birth));
+    bool may_walk = may_call();
+    double rate = may_walk ? ht_clock_rate() : ht_clock_known_rate();
+    if (!may_walk && rate == 0) { /* nor can the age be told */
+        ht_lives_lose();
+        return;
+    }
+    unsigned age = ht_lives_age_of(age_by(rate, block->birth));
     bool same_thread = is_of_this_thread(block->birth);
     struct place place = {HT_LIVES_NO_FRAME, 0};
     ht_node leaf = ht_stacks_leaf(block->site);
     struct ht_scratch *scratch =
-        same_thread && leaf != HT_NODE_ROOT ? ht_scratch_take(depth_max) : NULL;
+        may_walk && same_thread && leaf != HT_NODE_ROOT ? ht_scratch_take(depth_max) : NULL;
     if (scratch != NULL) {
         unsigned depth = ht_unwind_walk(&caller, scratch->pcs, depth_max);
         place = compare(leaf, scratch->pcs, depth);
@@ -216,7 +246,17 @@ __attribute__((noinline)) void ht_lives_end(const struct ht_live_block *block, u
     if (record != NULL)
         count(record, block);
     else
-        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
+        ht_lives_lose();
+}
+
+void ht_lives_move(uintptr_t low, uintptr_t high, uintptr_t by)
+{
+    uint32_t last = __atomic_load_n(&record_count, __ATOMIC_ACQUIRE);
+    for (uint32_t number = 1; number <= last; number++) {
+        uintptr_t *pc = &record_at(number)->pc, was = __atomic_load_n(pc, __ATOMIC_RELAXED);
+        if (was - low < high - low)
+            __atomic_store_n(pc, was + by, __ATOMIC_RELAXED);
+    }
 }
 
 /* ---- for readers ---- */
@@ -231,7 +271,7 @@ int ht_lives_each(ht_site site, ht_lives_visit *visit, void *context)
             .age = record->key >> 1 & 15,
             .same_thread = record->key & 1,
             .frame = record->key >> 8,
-            .pc = record->pc,
+            .pc = __atomic_load_n(&record->pc, __ATOMIC_RELAXED),
             .objects = ht_variances_read(&record->objects),
             .bytes = ht_variances_read(&record->bytes),
             .objects_variance = ht_variances_read(&record->objects_variance),
@@ -243,7 +283,12 @@ int ht_lives_each(ht_site site, ht_lives_visit *visit, void *context)
     return r;
 }
 
+void ht_lives_lose(void)
+{
+    __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
+}
+
 uint64_t ht_lives_lost(void)
 {
-    return __atomic_load_n(&lost, __ATOMIC_RELAXED);
+    return __atomic_load_n(&lost, __ATOMIC_RELAXED) + ht_live_ends_unseen();
 }

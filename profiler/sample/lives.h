@@ -40,7 +40,8 @@ static inline bool ht_lives_follows_exact(uint64_t *left, size_t size)
 /* What a followed block remembers: now, and this thread; never 0. */
 uint64_t ht_lives_birth(void);
 
-/* Counts the end of a followed block. Walks the calling stack, at most `depth_max` frames of it.
+/* Counts the end of a followed block. Walks the calling stack, at most `depth_max` frames of it, but
+ * while sampling is off it makes no system call, and does not.
  * Context: sample, not in a handler that interrupted the profiler. */
 void ht_lives_end(const struct ht_live_block *block, unsigned depth_max);
 
@@ -67,7 +68,14 @@ typedef int ht_lives_visit(void *context, const struct ht_lives_view *view);
 /* Shows the records of a site; a result other than 0 ends it and is returned. Context: dump. */
 int ht_lives_each(ht_site site, ht_lives_visit *visit, void *context);
 
-/* Ends that could not be counted for want of memory. */
+/* Adds `by` to every place in [low, high): that code is gone, as in tree.h. Context: with the learn
+ * lock. */
+void ht_lives_move(uintptr_t low, uintptr_t high, uintptr_t by);
+
+/* An end that is not counted: in a handler that interrupted the profiler. Context: any. */
+void ht_lives_lose(void);
+/* How many were not; for want of memory, too, or because the free was left for later or never
+ * seen. */
 uint64_t ht_lives_lost(void);
 
 #endif

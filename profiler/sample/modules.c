@@ -5,6 +5,7 @@
 #include <link.h>
 #include <string.h>
 
+#include "sample/lives.h"
 #include "sample/tree.h"
 #include "sample/unwind_rules.h"
 #include "sys/arena.h"
@@ -152,10 +153,17 @@ static struct ht_module *find_gone(const struct ht_module *like)
     return module;
 }
 
+/* What is known of that code is of code elsewhere from now on. */
+static void move(uintptr_t low, uintptr_t high, uintptr_t by)
+{
+    ht_tree_move(low, high, by);
+    ht_lives_move(low, high, by);
+}
+
 static void come_back(struct ht_module *gone, const struct ht_module *now)
 {
     uintptr_t was = gone->start + gone->moved_by;
-    ht_tree_move(was, was + (gone->end - gone->start), now->start - was);
+    move(was, was + (gone->end - gone->start), now->start - was);
     __atomic_store_n(&gone->moved_by, 0, __ATOMIC_RELEASE);
     gone->start = now->start;
     gone->end = now->end;
@@ -168,7 +176,7 @@ static void move_away(struct ht_module *module)
 {
     uintptr_t by = next_gone - ht_round_down(module->start, GONE_ALIGN);
     next_gone += ht_round_up(module->end - module->start, GONE_ALIGN) + GONE_ALIGN;
-    ht_tree_move(module->start, module->end, by);
+    move(module->start, module->end, by);
     __atomic_store_n(&module->moved_by, by, __ATOMIC_RELEASE);
 }
 

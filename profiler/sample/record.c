@@ -182,14 +182,19 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
 {
     if (HT_LIKELY(thread->exact != NULL))
         return thread->exact;
+    if (ht_sampler_current() == 0) /* it takes system calls: see control/sandbox.h */
+        return NULL;
     if (thread->exact_wait > 0) {
         thread->exact_wait--;
         return NULL;
     }
     thread->exact_wait = 1000;
     thread->exact = ht_learn_is_ready() ? ht_exact_take(depth_max) : NULL;
-    if (thread->exact != NULL)
-        thread->exact->unfollowed = ht_lives_gap(&thread->random);
+    if (thread->exact != NULL) {
+        /* A thread that has only freed has no random numbers yet. */
+        uint64_t seed = thread->random == 0 ? ht_sampler_seed() : 0;
+        thread->exact->unfollowed = ht_lives_gap(seed != 0 ? &seed : &thread->random);
+    }
     return thread->exact;
 }
 
@@ -229,9 +234,12 @@ static void count_free(const struct ht_live_block *block, bool nested)
 static void end(const struct ht_live_block *block, bool nested)
 {
     count_free(block, nested);
-    /* Off: perhaps because the program may make no more system calls (control/sandbox.h). */
-    if (block->birth != 0 && !nested && ht_sampler_current() != 0)
+    if (block->birth == 0)
+        return;
+    if (HT_LIKELY(!nested))
         ht_lives_end(block, depth_max);
+    else
+        ht_lives_lose();
 }
 
 static void insert(const void *block, const struct ht_live_block *live)
@@ -322,6 +330,11 @@ static inline bool is_exact_now(void)
     return ht_thread.exact != NULL && ht_sampler_current() == HT_INTERVAL_EXACT;
 }
 
+static uint8_t page_of(const void *block)
+{
+    return __atomic_load_n(ht_hot_page(block), __ATOMIC_RELAXED);
+}
+
 /* Most frees that look are of strangers: neighbours of a sampled block, or, where every allocation
  * was recorded before, of one that is still there. */
 static inline __attribute__((always_inline)) bool is_stranger(const void *block)
@@ -330,7 +343,7 @@ static inline __attribute__((always_inline)) bool is_stranger(const void *block)
     const uint64_t *entry = ht_shadow_entry(address);
     if (entry != NULL && __atomic_load_n(entry, __ATOMIC_RELAXED) != 0)
         return false;
-    return (*ht_hot_page(block) & HT_PAGE_COUNT) == 0 || ht_live_is_absent(address);
+    return (page_of(block) & HT_PAGE_COUNT) == 0 || ht_live_is_absent(address);
 }
 
 /* Frees in pages where exact blocks were would look for ever: now and then one has a look whether
@@ -339,7 +352,7 @@ HT_COLD static void clear_page(const void *block)
 {
     struct ht_thread *thread = &ht_thread;
     ht_interval_id interval = ht_sampler_current();
-    if ((*ht_hot_page(block) & HT_PAGE_EXACT) == 0 || interval == HT_INTERVAL_EXACT)
+    if ((page_of(block) & HT_PAGE_EXACT) == 0 || interval == HT_INTERVAL_EXACT)
         return;
     struct ht_record_pause pause = ht_record_pause();
     if (pause.busy == 0 && interval != 0 && thread->random != 0 && ht_budget_is_auto() &&
@@ -438,5 +451,6 @@ void ht_record_fork_child(struct ht_record_pause pause)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     ht_thread.random = 0;
     ht_thread.bytes_until_sample = 0;
+    ht_shadow_fork_child();
     ht_scratch_fork_child();
 }

@@ -30,7 +30,7 @@ static void *put(void **place, void *made)
     void *found = NULL;
     if (made == NULL)
         return __atomic_load_n(place, __ATOMIC_ACQUIRE);
-    return __atomic_compare_exchange_n(place, &found, made, false, __ATOMIC_ACQ_REL,
+    return __atomic_compare_exchange_n(place, &found, made, false, __ATOMIC_SEQ_CST,
                                        __ATOMIC_ACQUIRE)
                ? made
                : found;
@@ -99,7 +99,8 @@ void ht_shadow_mark_page(uint8_t *page)
 /* Whether no block of a page is in the region. */
 static bool is_page_empty(const struct ht_shadow_region *region, uintptr_t address)
 {
-    const struct ht_shadow_leaf *leaf = HT_SHADOW_PART(region->leaves, address, HT_SHADOW_LEAF);
+    unsigned number = address >> HT_SHADOW_LEAF & (HT_ARRAY_SIZE(region->leaves) - 1);
+    const struct ht_shadow_leaf *leaf = __atomic_load_n(&region->leaves[number], __ATOMIC_SEQ_CST);
     if (leaf == NULL)
         return true;
     uintptr_t first = ht_round_down(address, HT_PAGE) >> HT_SHADOW_GRANULE;
@@ -124,12 +125,16 @@ static bool are_pages_empty(uintptr_t address)
     return true;
 }
 
+/* One thread clears at a time. Otherwise a second one could set the bit again that an insertion had
+ * taken from the first, which would find it as it left it, and believe what it saw before. */
+static uint32_t is_clearing;
+
 /* No block is missed, in the one order that all these accesses have: who inserts one sets its entry
  * and then reads the page's byte. If that says "exact" and not "being cleared", either no clearing
  * is under way, or it begins later: then it changes the byte first and looks at the entries
  * afterwards, so it finds the block. Otherwise the byte is made "exact" before the program gets the
  * block, and a clearing that comes to its end after that finds the byte changed. */
-void ht_shadow_clear_page(uintptr_t address)
+static void clear_page(uintptr_t address)
 {
     uint8_t *page = ht_hot_page((void *)address);
     uint8_t state = __atomic_load_n(page, __ATOMIC_RELAXED);
@@ -144,6 +149,20 @@ void ht_shadow_clear_page(uintptr_t address)
            !__atomic_compare_exchange_n(page, &state, (uint8_t)(state & ~gone), true,
                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
         ;
+}
+
+void ht_shadow_clear_page(uintptr_t address)
+{
+    if (__atomic_load_n(&is_clearing, __ATOMIC_RELAXED) != 0 ||
+        __atomic_exchange_n(&is_clearing, 1, __ATOMIC_SEQ_CST) != 0)
+        return;
+    clear_page(address);
+    __atomic_store_n(&is_clearing, 0, __ATOMIC_SEQ_CST);
+}
+
+void ht_shadow_fork_child(void)
+{
+    __atomic_store_n(&is_clearing, 0, __ATOMIC_RELAXED);
 }
 
 /* ---- the whole ---- */

@@ -99,9 +99,12 @@ static inline void ht_shadow_expect(uintptr_t address)
 void ht_shadow_count_in_page(uintptr_t address, int by);
 /* Sets the page's bit for exact blocks; afterwards it is not being cleared. */
 HT_COLD void ht_shadow_mark_page(uint8_t *page);
-/* Clears it, if no block of that page is here any more. Context: sample, when no interval of 1 is in
- * force; then it costs frees of strangers in that page a look, for nothing. */
+/* Clears it, if no block of that page is here any more, and no other page is being cleared. Context:
+ * sample, when no interval of 1 is in force; then it costs frees of strangers in that page a look,
+ * for nothing. */
 void ht_shadow_clear_page(uintptr_t address);
+/* In the child of a fork: who was clearing is no more. */
+void ht_shadow_fork_child(void);
 
 /* Remembers a block, before the program gets it. Its page's byte in hot.h says "look" from then on,
  * until ht_shadow_clear_page() finds it empty. False when it is a large block, when no memory is left, or when its entry is taken: by

@@ -198,7 +198,7 @@ struct ht_rule ht_learn_rule(uintptr_t pc)
     struct dl_find_object module;
     if (_dl_find_object((void *)pc, &module) != 0)
         return (struct ht_rule){.kind = HT_RULE_NO_CFI}; /* without the lock */
-    uint64_t began = ht_arch_ticks();
+    uint64_t began = ht_clock_now();
     if (run_locked(take_lesson, &lesson) < 0)
         lesson.rule = (struct ht_rule){.kind = HT_RULE_OTHER};
     ht_budget_add_apart(began);
@@ -285,7 +285,7 @@ __attribute__((noinline)) unsigned ht_learn_walk(const struct ht_frame *from, ui
 {
     struct whole_walk walk = {.from = from, .pcs = pcs, .depth_max = depth_max};
     HT_ARCH_CAPTURE(&walk.registers);
-    uint64_t began = ht_arch_ticks();
+    uint64_t began = ht_clock_now();
     intptr_t depth = run_locked(walk_whole, &walk);
     ht_budget_add_apart(began);
     if (depth > 0)

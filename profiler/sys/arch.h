@@ -29,7 +29,7 @@ static inline void ht_arch_pause(void)
 }
 
 /* A counter that goes up at a constant rate, read without a system call. On another processor it
- * may be somewhat behind. */
+ * may be somewhat behind. A fault where the program has forbidden it: see sample/clock.h. */
 static inline uint64_t ht_arch_ticks(void)
 {
     uint32_t low, high;

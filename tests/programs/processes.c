@@ -24,6 +24,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -333,6 +334,21 @@ static void run_locked(void)
     say("munlockall: %d\n", munlockall());
 }
 
+/* Whoever reads the processor's clock from now on is killed. Enough follows that each way to record
+ * a block, and to forget it, is gone. */
+static void run_clockless(void)
+{
+    allocate();
+    if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0) != 0)
+        die("prctl: %s", strerror(errno));
+    for (int i = 0; i < 3000; i++) {
+        void *block = malloc(3000);
+        keep(block);
+        free(block);
+        allocate();
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "";
@@ -356,6 +372,8 @@ int main(int argc, char **argv)
         run_size(what);
     else if (strcmp(mode, "locked") == 0)
         run_locked();
+    else if (strcmp(mode, "clockless") == 0)
+        run_clockless();
     else if (strcmp(mode, "nobody") == 0) {
         allocate();
         if (setgid(65534) != 0 || setuid(65534) != 0)

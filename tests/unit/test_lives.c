@@ -7,6 +7,7 @@
 #include "hook.h"
 #include "report/ages.h"
 #include "sample/clock.h"
+#include "sample/exact.h"
 #include "sample/unwind.h"
 #include "test.h"
 
@@ -105,7 +106,7 @@ TEST(another_thread_frees)
 {
     pthread_t thread;
     start(4096);
-    for (uintptr_t i = 0; i < 10; i++)
+    for (volatile uintptr_t i = 0; i < 10; i++) /* not unrolled */
         make(ADDRESS + i * 4096, SURE);
     usleep(12000);
     CHECK_EQ(pthread_create(&thread, NULL, release_all, NULL), 0);
@@ -128,8 +129,8 @@ __attribute__((noinline)) static void live_and_die_in_many_places(void)
 {
 #define HERE(n)                                                                                    \
     case n:                                                                                        \
-        __asm__ volatile("" : : "i"(n)); /* so that no two become one */                           \
         release(ADDRESS);                                                                          \
+        __asm__ volatile("# %0" : : "i"(n)); /* so that no two become one */                       \
         break;
 #define FIVE(n) HERE(n) HERE(n + 1) HERE(n + 2) HERE(n + 3) HERE(n + 4)
     for (volatile int i = 0; i < 25; i++) { /* not unrolled: the stack is one */
@@ -242,4 +243,68 @@ TEST(ages_of_what_is_in_use)
     ht_ages_load(&ages, true);
     CHECK_EQ(ht_ages_oldest(&ages, site_of_live), 0);
     ht_ages_free(&ages);
+}
+
+/* The library that freed them is gone, and another one may be where it was. */
+TEST(places_in_code_that_is_gone_move)
+{
+    const uintptr_t low = (uintptr_t)make_and_release, high = low + 200, by = UINT64_C(1) << 60;
+    start(4096);
+    make_and_release();
+    for (int back = 0; back < 2; back++) {
+        ht_lives_move(back ? low + by : low, back ? high + by : high, back ? 0 - by : by);
+        unsigned here = 0, there = 0;
+        look();
+        for (unsigned i = 0; i < view_count; i++) {
+            here += views[i].pc - low < high - low;
+            there += views[i].pc - low - by < high - low;
+        }
+        CHECK(back ? here > 0 && there == 0 : here == 0 && there > 0);
+    }
+}
+
+/* A deferred free has no stack, and one whose address came back before was never seen. */
+TEST(ends_that_are_not_seen_are_counted)
+{
+    struct ht_live_block was;
+    start(4096);
+    uint64_t before = ht_lives_lost();
+    make(ADDRESS, SURE);
+    make(ADDRESS, SURE);
+    CHECK_EQ(ht_lives_lost(), before + 1);
+    ht_live_fork_prepare();
+    CHECK_EQ(ht_live_remove(ADDRESS, true, &was), HT_LIVE_DEFERRED);
+    ht_live_fork_parent();
+    CHECK_EQ(ht_lives_lost(), before + 2);
+    make(ADDRESS, SURE);
+    struct ht_record_pause pause = ht_record_pause(); /* as in a handler that interrupted us */
+    release(ADDRESS);
+    ht_record_resume(pause);
+    CHECK_EQ(ht_lives_lost(), before + 3);
+}
+
+/* The first distance of a thread that frees before it allocates is as random as any. */
+static void *free_first(void *address)
+{
+    struct ht_live_block was;
+    if (ht_record_forget(address, &was) == HT_LIVE_REMOVED)
+        ht_record_freed(&was);
+    return (void *)(uintptr_t)(ht_thread.exact != NULL ? ht_thread.exact->unfollowed : 0);
+}
+
+TEST(threads_that_free_first_are_followed_as_others)
+{
+    double sum = 0;
+    const unsigned threads = 200;
+    start(1);
+    for (unsigned i = 0; i < threads; i++) {
+        pthread_t thread;
+        void *unfollowed;
+        make(ADDRESS, 100);
+        CHECK_EQ(pthread_create(&thread, NULL, free_first, (void *)ADDRESS), 0);
+        pthread_join(thread, &unfollowed);
+        sum += (double)(uintptr_t)unfollowed / threads;
+    }
+    /* 6 standard errors of an exponential distribution. */
+    CHECK(fabs(sum / HT_LIVES_INTERVAL - 1) < 6 / sqrt(threads));
 }

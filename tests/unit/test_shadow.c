@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include <sched.h>
+
 #include "sample/hot.h"
 #include "sample/shadow.h"
 #include "sys/arena.h"
@@ -85,7 +87,7 @@ TEST(shadow_tells_of_a_free_that_was_missed)
 
 static uint8_t page_of(uintptr_t address)
 {
-    return *ht_hot_page((void *)address);
+    return __atomic_load_n(ht_hot_page((void *)address), __ATOMIC_RELAXED);
 }
 
 TEST(shadow_pages_are_cleared_when_they_are_empty)
@@ -113,7 +115,7 @@ TEST(shadow_pages_are_cleared_when_they_are_empty)
     *ht_hot_page((void *)page) = 0;
 }
 
-/* One thread clears, two insert and remove: a block that is there is never in a page that says
+/* Two threads clear, two insert and remove: a block that is there is never in a page that says
  * "nothing". */
 static bool stop_clearing;
 
@@ -128,8 +130,10 @@ static void *insert_on(void *address)
 {
     struct ht_shadow_block block;
     uintptr_t missed = 0;
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0; i < 100000; i++) {
         missed += !ht_shadow_insert((uintptr_t)address, 10, 3);
+        if (i % 64 == 0) /* while it is there, another thread begins or ends */
+            sched_yield();
         missed += page_of((uintptr_t)address) == 0;
         missed += !ht_shadow_remove((uintptr_t)address, &block);
     }
@@ -139,15 +143,17 @@ static void *insert_on(void *address)
 TEST(shadow_pages_are_cleared_while_others_insert)
 {
     char *page = (char *)UINT64_C(0x610000000000);
-    pthread_t clearing, inserting[2];
+    pthread_t clearing[2], inserting[2];
     void *missed[2];
-    CHECK_EQ(pthread_create(&clearing, NULL, clear_on, page), 0);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(pthread_create(&clearing[i], NULL, clear_on, page), 0);
         CHECK_EQ(pthread_create(&inserting[i], NULL, insert_on, page + 64 * i), 0);
+    }
     for (int i = 0; i < 2; i++)
         pthread_join(inserting[i], &missed[i]);
     __atomic_store_n(&stop_clearing, true, __ATOMIC_RELAXED);
-    pthread_join(clearing, NULL);
+    for (int i = 0; i < 2; i++)
+        pthread_join(clearing[i], NULL);
     CHECK(missed[0] == NULL && missed[1] == NULL);
     ht_shadow_clear_page((uintptr_t)page);
     CHECK_EQ(page_of((uintptr_t)page), 0);

@@ -314,6 +314,13 @@ def locked_memory(t):
 
 
 @test
+def forbidden_clock(t):
+    """prctl(PR_SET_TSC): the processor's counter, by which we tell the time, must not be read any more."""
+    hazard(t, 'processes', ['clockless'], exact=False)
+    hazard(t, 'processes', ['clockless'], {'HEAPTAP_INTERVAL': 'auto'}, exact=False)
+
+
+@test
 def empty_environment(t):
     """A child with no environment at all: a preloaded one is not profiled, a linked one has its defaults."""
     plain = t.run([program('processes'), 'empty', program('processes')])

@@ -66,6 +66,7 @@ def lives_are_known(t):
         result = t.run_preloaded([program('lifetimes'), '40'], interval=interval, lifetimes=1, timeout=120)
         heap, lives = split(t)
         t.equal(heap.process, lives.process, 'process')
+        t.equal(lives.period, max(interval, 128 * 1024), 'period')
         check_sums(t, lives, truth(result.text))
         check_site(t, lives, 'site_local', 'same thread', 'site_local', AGES[:3])
         check_site(t, lives, 'site_made', 'same thread', 'use_made', AGES[:3])
