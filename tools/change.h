@@ -10,7 +10,8 @@
  * Range. The ranges of both values, which confidence.h makes, are combined by the square roots of
  *   the sums of squares of their sides (Newcombe 1998; Zou and Donner 2008). Where there is nothing
  *   in one profile, its range goes up to z^2 c, c being what a sample stands for in the other one:
- *   as much may be there when nothing was sampled.
+ *   as much may be there when nothing was sampled. Or, of large blocks, up to as many as are all
+ *   missed in one of 20 cases.
  *
  * z. A change of nothing looks like |new - old| only by chance when that is less than some standard
  *   deviations. Samples come one by one, so the distance is taken from half-way to the next one:
@@ -19,6 +20,11 @@
  *   have z = 2, p = 0.05; in truth p = 2 / 2^4 = 0.13. With it, p is 0.13, 0.07, 0.04 for 4, 5 and
  *   6 samples and none; exact are 0.13, 0.06, 0.03. Fewer than 6 in both together cannot tell
  *   anything.
+ *   Of blocks as large as the interval or larger there are few, and most are sampled; there, V / X
+ *   is less than a block, and this is no good: with 1 - p = 0.05, one block that was missed would
+ *   have z = 4.4. If all blocks are alike, 1 - p = N V / (X^2 + N V) for N objects, of which Poisson
+ *   many are missed, N (1 - p) on average, here and there. When the chance that so many more are
+ *   missed on one side is larger than what z says, z is taken from it.
  *
  * Many rows. At 95 %, one of 20 rows that did not change would pass for changed. So the p values
  *   of all rows are judged together (Benjamini and Hochberg 1995): of the rows that are called
@@ -45,8 +51,13 @@ struct change {
     bool is_few;    /* too few samples to tell */
 };
 
-struct change change_of(enum change_kind kind, double old_value, double old_variance,
-                        double new_value, double new_variance);
+/* A value, and how many objects it consists of: both are estimates. */
+struct change_side {
+    double value, variance, objects;
+};
+
+struct change change_of(enum change_kind kind, const struct change_side *old,
+                        const struct change_side *new);
 
 /* How likely noise alone has such a z or a larger one, either way; 1 for too few samples. */
 double change_chance(const struct change *change);

@@ -21,8 +21,15 @@ struct change diff_change(const struct diff *diff, const struct sums sums[ROWS_P
         kind = CHANGE_OF_NOTHING;
     else if (diff->is_one_process && is_alloc)
         kind = CHANGE_OF_INCREASE;
-    return change_of(kind, (double)sums[0].values[column], sums[0].variances[column],
-                     (double)sums[1].values[column], sums[1].variances[column]);
+    struct change_side sides[ROWS_PROFILES];
+    for (unsigned i = 0; i < ROWS_PROFILES; i++)
+        sides[i] = (struct change_side){
+            .value = (double)sums[i].values[column],
+            .variance = sums[i].variances[column],
+            .objects =
+                (double)sums[i].values[is_alloc ? PROFILE_ALLOC_OBJECTS : PROFILE_INUSE_OBJECTS],
+        };
+    return change_of(kind, &sides[0], &sides[1]);
 }
 
 static double sorted_value(const struct diff *diff, const struct row *row, bool is_cum)

@@ -76,7 +76,8 @@ struct sums_unit sums_unit(enum profile_column column, double magnitude)
         size *= step;
         i++;
     }
-    return (struct sums_unit){size, names[i], i > 0 ? 1 : 0};
+    /* Three digits, so that an error of a hundredth is seen beside the value. */
+    return (struct sums_unit){size, names[i], i == 0 ? 0 : magnitude / size < 9.995 ? 2 : 1};
 }
 
 void sums_value_text(char text[SUMS_TEXT_SIZE], struct sums_unit unit, double value, bool has_sign)
@@ -91,7 +92,8 @@ void sums_value_text(char text[SUMS_TEXT_SIZE], struct sums_unit unit, double va
 /* A side of a range, never 0 when it is not. */
 static void side_text(char text[SUMS_TEXT_SIZE], struct sums_unit unit, double reach)
 {
-    double least = unit.decimals ? 0.1 : 1;
+    static const double leasts[] = {1, 0.1, 0.01};
+    double least = leasts[unit.decimals];
     if (reach > 0 && reach / unit.size < least / 2)
         snprintf(text, SUMS_TEXT_SIZE, "<%.*f", unit.decimals, least);
     else

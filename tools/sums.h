@@ -35,7 +35,7 @@ double sums_samples(double value, double variance);
 struct sums_unit {
     double size;
     const char *name; /* " MiB", "" */
-    int decimals;
+    int decimals;     /* up to 2 */
 };
 
 struct sums_unit sums_unit(enum profile_column column, double magnitude);

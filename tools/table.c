@@ -7,7 +7,7 @@
 
 #define MEMORY_MAX ((size_t)1 << 30)
 #define GAP        2
-#define NAME_MIN   16 /* a terminal that is narrower breaks the lines by itself */
+#define NAME_MIN   8 /* a terminal that is narrower breaks the lines by itself */
 
 struct table_row {
     struct table_row *next;

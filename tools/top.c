@@ -17,9 +17,30 @@ struct top {
     bool has_errors; /* that are known, and not all 0 */
 };
 
-static bool is_exact(const struct sums *total)
+/* Whether the interval was 1 from the start to the end. `period` is the last one; a comment of
+ * heaptap's has the others, if there were any. */
+static bool was_all_recorded(const struct profile *profile)
 {
-    bool result = true;
+    static const char key[] = "# interval: ";
+    bool result = profile->has_errors && profile->period <= 1;
+    for (size_t i = 0; i < profile->comment_count && result; i++) {
+        const char *p = profile->comments[i];
+        if (strncmp(p, key, sizeof(key) - 1) != 0)
+            continue;
+        while (result && *(p += strcspn(p, "0123456789"))) {
+            char *end;
+            result = strtoull(p, &end, 10) <= 1;
+            p = end;
+        }
+    }
+    return result;
+}
+
+/* Without variance are also large blocks, which are hardly ever missed, but small ones beside them
+ * may have been. */
+static bool is_exact(const struct profile *profile, const struct sums *total)
+{
+    bool result = was_all_recorded(profile);
     for (int i = 0; i < PROFILE_COLUMNS; i++)
         result = result && total->variances[i] == 0;
     return result;
@@ -172,24 +193,24 @@ static void print_total(const struct top *top, enum profile_column column)
         sums_error_text(error, unit, value - range.low, range.high - value,
                         terminal_plus_minus(&top->terminal));
     printf("%s: %s%s%s in all", profile_column_names[column], text, *error ? " " : "", error);
+    double samples = sums_samples(value, total->variances[column]);
     if (*error)
-        printf(", of about %.0f sample%s", sums_samples(value, total->variances[column]),
-               sums_samples(value, total->variances[column]) < 1.5 ? "" : "s");
+        printf(", of about %.0f sample%s", samples, samples < 1.5 ? "" : "s");
     putchar('\n');
 }
 
 static void print_errors(const struct top *top)
 {
     const struct sums *total = &top->rows.total[0];
+    enum profile_column column = top->view.sort;
     if (!top->profile.has_errors)
         puts("no error is known: the profile does not say how sure its numbers are");
     else if (top->is_exact)
         puts("all numbers are exact");
-    else if (is_few(total, top->view.sort))
-        printf(
-            "too few samples to tell: about %.0f; a smaller interval has more (heaptap run "
-            "--interval)\n",
-            sums_samples((double)total->values[top->view.sort], total->variances[top->view.sort]));
+    else if (total->values[column] == 0 || is_few(total, column))
+        printf("too few samples to tell: about %.0f; a smaller interval has more (heaptap run "
+               "--interval)\n",
+               sums_samples((double)total->values[column], total->variances[column]));
 }
 
 static int print_text(const struct top *top)
@@ -268,7 +289,7 @@ static int report(struct top *top)
     top->rows = (struct rows){.by = top->view.by, .frames = &top->frames};
     int r = 1;
     if (rows_add(&top->rows, &top->profile, 0)) {
-        top->is_exact = top->profile.has_errors && is_exact(&top->rows.total[0]);
+        top->is_exact = is_exact(&top->profile, &top->rows.total[0]);
         top->has_errors = top->profile.has_errors && !top->is_exact;
         qsort_r(top->rows.all, top->rows.count, sizeof(struct row), compare, top);
         r = top->view.shows_json ? print_json(top) : print_text(top);

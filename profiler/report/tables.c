@@ -40,7 +40,7 @@ static double with_rounding(double variance, uint64_t fixed, unsigned shift)
 
 static uint64_t in_use(uint64_t came, uint64_t went)
 {
-    return came > went ? came - went : 0;
+    return (int64_t)(came - went) > 0 ? came - went : 0; /* went may be below 0: thin.h */
 }
 
 /* From the exact sums: the rounded ones of a block that stands for 1.3 would give a size that no

@@ -3,6 +3,7 @@
 #include "sample/clock.h"
 #include "sample/pace.h"
 #include "sample/sampler.h"
+#include "sample/shadow.h"
 #include "sys/arena.h"
 #include "sys/os.h"
 
@@ -16,6 +17,10 @@
 #define WINDOW_FIRST       (UINT64_C(1) << 22) /* ticks; 1 to 4 ms at 1 to 4 GHz */
 #define SHARE_DEFAULT      10000u              /* 1 % */
 #define MILLION            1e6
+/* Of fewer timed samples a window says little; a long one says that there are few. */
+#define TIMED_MIN         16u
+#define LONG_WINDOW_NANOS INT64_C(200000000)
+#define OTHERS_WEIGHT     0.05
 /* A process that sleeps most of the time is taken for one that needs this part of a processor: 1 %
  * of that is nothing, but 1 % of nearly nothing would have it sampled coarsely for no reason. */
 #define IDLE_PART 20
@@ -26,7 +31,8 @@
 static uint32_t automatic;
 static unsigned share_ppm = SHARE_DEFAULT;
 static uint64_t cost_ticks;  /* estimated: of samples, */
-static uint64_t look_ticks;  /* and of looks for nothing */
+static uint32_t timed;       /* samples that cost_ticks is made of */
+static uint64_t other_ticks; /* and of what no longer interval would save */
 static uint64_t start_bytes; /* recorded at an interval of 1, up to HT_BUDGET_START_BYTES */
 static uint64_t least = 1;   /* interval that memory allows */
 
@@ -47,9 +53,9 @@ static void start_clock(void)
 int64_t ht_budget_nanos(void)
 {
     double rate = ht_clock_rate();
-    double ticks = (double)(__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) +
-                            __atomic_load_n(&look_ticks, __ATOMIC_RELAXED));
-    return rate > 0 ? (int64_t)(ticks / rate) : 0;
+    double ticks = (double)(int64_t)(__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) +
+                                     __atomic_load_n(&other_ticks, __ATOMIC_RELAXED));
+    return rate > 0 && ticks > 0 ? (int64_t)(ticks / rate) : 0;
 }
 
 /* ---- a look ---- */
@@ -59,27 +65,30 @@ static uint32_t looking;
 static uint64_t last_ticks; /* of the last look; atomic */
 static uint64_t window_ticks = WINDOW_FIRST;
 static struct {
-    int64_t cost, looks, cpu, nanos; /* at the last look; the last, of the steady clock */
+    int64_t cost, others, cpu, nanos; /* at the last look; the last, of the steady clock */
+    uint32_t timed;
     struct ht_pace pace;
-    bool is_under_way; /* the start is over, and what was spent in it is forgotten */
+    double others_share; /* of the time, a mean of some looks */
+    bool is_under_way;   /* the start is over, and what was spent in it is forgotten */
 } account;
 
-/* What looks for nothing take is not the interval's to change: samples have the rest of the budget,
- * but a quarter at the least. */
-static double share_of_samples(double looks, double time)
+/* What the interval does not change is paid first: samples have the rest of the budget, but a
+ * quarter at the least. Of the last looks: what one sees is mostly chance. */
+static double share_of_samples(double others)
 {
     double share = share_ppm / MILLION;
-    double rest = share - looks / time;
+    account.others_share += OTHERS_WEIGHT * (others - account.others_share);
+    double rest = share - account.others_share;
     return rest > share / 4 ? rest : share / 4;
 }
 
-static void look_at(int64_t cost, int64_t looks, int64_t cpu, int64_t nanos)
+static void look_at(int64_t cost, int64_t others, int64_t cpu, int64_t nanos)
 {
-    double used = (double)(cost - account.cost), looked = (double)(looks - account.looks);
+    double used = (double)(cost - account.cost), other = (double)(others - account.others);
     double time = (double)(cpu - account.cpu), idle = (double)(nanos - account.nanos) / IDLE_PART;
     bool is_start = __atomic_load_n(&start_bytes, __ATOMIC_RELAXED) < HT_BUDGET_START_BYTES;
     account.cost = cost;
-    account.looks = looks;
+    account.others = others;
     account.cpu = cpu;
     account.nanos = nanos;
     if (is_start)
@@ -91,7 +100,7 @@ static void look_at(int64_t cost, int64_t looks, int64_t cpu, int64_t nanos)
     ht_interval_id now = ht_sampler_current();
     uint64_t interval = ht_sampler_interval_of(now);
     uint64_t next =
-        ht_pace_next(&account.pace, interval, used, time, share_of_samples(looked, time));
+        ht_pace_next(&account.pace, interval, used, time, share_of_samples(other / time));
     next = ht_max(next, __atomic_load_n(&least, __ATOMIC_RELAXED));
     if (interval != 0 && next != interval)
         ht_sampler_change(now, next);
@@ -102,12 +111,20 @@ static void look(void)
     double rate = ht_clock_rate();
     int64_t cpu = ht_os_cpu_nanos(), nanos = ht_os_steady_nanos();
     int64_t window = ht_sampler_interval() < SHORT_INTERVAL ? WINDOW_SHORT_NANOS : WINDOW_NANOS;
+    int64_t by_clock = IDLE_PART * window;
+    uint32_t count = __atomic_load_n(&timed, __ATOMIC_RELAXED);
+    if (count - account.timed < TIMED_MIN) {
+        window = LONG_WINDOW_NANOS;
+        by_clock = 2 * LONG_WINDOW_NANOS;
+    }
     if (rate <= 0 || nanos <= account.nanos ||
-        (cpu - account.cpu < window / 2 && nanos - account.nanos < IDLE_PART * window))
+        (cpu - account.cpu < window / 2 && nanos - account.nanos < by_clock))
         return;
-    window_ticks = (uint64_t)((double)window * rate);
-    look_at((int64_t)((double)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate),
-            (int64_t)((double)__atomic_load_n(&look_ticks, __ATOMIC_RELAXED) / rate), cpu, nanos);
+    account.timed = count;
+    window_ticks = (uint64_t)((double)ht_min(window, WINDOW_NANOS) * rate);
+    look_at((int64_t)((double)(int64_t)__atomic_load_n(&cost_ticks, __ATOMIC_RELAXED) / rate),
+            (int64_t)((double)(int64_t)__atomic_load_n(&other_ticks, __ATOMIC_RELAXED) / rate), cpu,
+            nanos);
 }
 
 void ht_budget_look(void)
@@ -123,29 +140,28 @@ void ht_budget_look(void)
     __atomic_store_n(&looking, 0, __ATOMIC_RELEASE);
 }
 
-static void add(uint64_t *sum, uint64_t began, uint32_t weight)
+void ht_budget_add(uint64_t began, uint32_t weight)
 {
     uint64_t took = ht_budget_clock() - began;
     took = ht_min(took - ht_min(took, reading), TICKS_MAX);
-    __atomic_fetch_add(sum, took * weight, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&cost_ticks, took * weight, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&timed, 1, __ATOMIC_RELAXED);
     ht_budget_look();
 }
 
-void ht_budget_add(uint64_t began, uint32_t weight)
+void ht_budget_add_free(uint64_t began, int32_t weight, bool can_be_saved)
 {
-    add(&cost_ticks, began, weight);
-}
-
-void ht_budget_add_look(uint64_t began, uint32_t weight)
-{
-    add(&look_ticks, began, weight);
+    uint64_t took = ht_min(ht_budget_clock() - began, TICKS_MAX);
+    __atomic_fetch_add(can_be_saved ? &cost_ticks : &other_ticks,
+                       (uint64_t)((int64_t)took * weight), __ATOMIC_RELAXED);
+    ht_budget_look();
 }
 
 void ht_budget_add_apart(uint64_t began)
 {
     uint64_t took = ht_clock_now() - began;
     ht_thread.apart += took;
-    __atomic_fetch_add(&cost_ticks, ht_min(took, TICKS_APART_MAX), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&other_ticks, ht_min(took, TICKS_APART_MAX), __ATOMIC_RELAXED);
 }
 
 void ht_budget_tell(uint64_t *untold_bytes)
@@ -174,8 +190,10 @@ int ht_budget_set_interval(uint64_t interval)
     bool is_auto = interval == HT_INTERVAL_AUTO;
     uint64_t first = is_auto ? __atomic_load_n(&least, __ATOMIC_RELAXED) : interval;
     int r = ht_sampler_set_interval(first);
+    if (r == 0 && is_auto)
+        __atomic_store_n(&ht_shadow_is_thinned, true, __ATOMIC_RELAXED);
     if (r == 0)
-        __atomic_store_n(&automatic, is_auto, __ATOMIC_RELAXED);
+        __atomic_store_n(&automatic, is_auto, __ATOMIC_RELEASE);
     return r;
 }
 
@@ -212,9 +230,9 @@ unsigned ht_budget_eased(void)
 void ht_budget_fork_child(void)
 {
     cost_ticks = 0;
-    look_ticks = 0;
+    other_ticks = 0;
     account.cost = 0;
-    account.looks = 0;
+    account.others = 0;
     account.cpu = 0;
     account.pace.debt = 0;
     looking = 0;

@@ -66,11 +66,13 @@ static inline uint64_t ht_budget_clock(void)
 /* What began at that time has ended, and stands for `weight` of its kind. May set the interval.
  * Context: sample. */
 HT_COLD void ht_budget_add(uint64_t began, uint32_t weight);
-/* The same of a free of a block that was never sampled, which no longer interval would save. */
-HT_COLD void ht_budget_add_look(uint64_t began, uint32_t weight);
+/* The same of a free, of which it is told whether a longer interval would save it. Most take less
+ * than reading the clock does: so of as many nothing is timed but that, with a negative weight, and
+ * the difference is right on average. */
+HT_COLD void ht_budget_add_free(uint64_t began, int32_t weight, bool can_be_saved);
 
-/* What is rare and long is timed each time, by itself: a frame's rule that is learnt. `began` is an
- * ht_clock_now(). Context: sample. */
+/* What is rare and long is timed each time, by itself: a frame's rule that is learnt, once in the
+ * process's life whatever the interval. `began` is an ht_clock_now(). Context: sample. */
 void ht_budget_add_apart(uint64_t began);
 
 /* Bytes that a thread has recorded at an interval of 1; told when they are many. */

@@ -161,6 +161,19 @@ static bool has_size_in_site(const struct ht_live_block *block)
     return HT_LIKELY(high == 0) || high == ht_stacks_size_high(block->site);
 }
 
+/* There is room, and the lock is held. */
+static void put(struct ht_stripe *stripe, uintptr_t address, const struct ht_live_block *block)
+{
+    struct ht_stripe_entry entry = {
+        .key = (uint64_t)address << 8 | block->interval,
+        .site = block->site,
+        .size_low = (uint32_t)block->size,
+        .birth = block->birth,
+    };
+    ht_stripe_insert(stripe, &entry);
+    ht_shadow_count_in_page(address, 1);
+}
+
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
 {
     address = bare(address);
@@ -174,18 +187,32 @@ bool ht_live_insert(uintptr_t address, const struct ht_live_block *block)
     if (HT_UNLIKELY(take_out(stripe, address, &missed)))
         count_missed(&missed);
     if (has_size_in_site(block) && ht_stripe_make_room(stripe)) {
-        struct ht_stripe_entry entry = {
-            .key = (uint64_t)address << 8 | block->interval,
-            .site = block->site,
-            .size_low = (uint32_t)block->size,
-            .birth = block->birth,
-        };
-        ht_stripe_insert(stripe, &entry);
-        ht_shadow_count_in_page(address, 1);
+        put(stripe, address, block);
         inserted = true;
     }
     release(stripe);
     return inserted;
+}
+
+/* In this order, under the lock: who frees the block finds it in the shadow, and then takes it from
+ * there, or waits for the lock and finds it here. */
+bool ht_live_adopt(uintptr_t address, const struct ht_live_block *block, uint64_t *entry,
+                   uint64_t value)
+{
+    struct ht_stripe *stripe = stripe_of(address);
+    struct ht_live_block unused;
+    bool adopted = false;
+    if (!take(stripe))
+        return false;
+    if (ht_stripe_make_room(stripe) && stripe->slots[ht_stripe_find(stripe, address)].key == 0) {
+        put(stripe, address, block);
+        adopted = __atomic_compare_exchange_n(entry, &value, 0, false, __ATOMIC_SEQ_CST,
+                                              __ATOMIC_RELAXED);
+        if (!adopted)
+            take_out(stripe, address, &unused);
+    }
+    release(stripe);
+    return adopted;
 }
 
 static bool is_unchanged(const struct ht_stripe *stripe, uint32_t version)

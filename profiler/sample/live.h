@@ -28,6 +28,12 @@ struct ht_live_block {
  * a signal handler that interrupted the profiler. */
 bool ht_live_insert(uintptr_t address, const struct ht_live_block *block);
 
+/* Takes over a block from the shadow, whose entry still is `value`, and gives the entry back. False,
+ * and nothing has changed, when the block is gone meanwhile, or there is no memory. Context: as
+ * ht_live_insert(). */
+bool ht_live_adopt(uintptr_t address, const struct ht_live_block *block, uint64_t *entry,
+                   uint64_t value);
+
 enum ht_live_result {
     HT_LIVE_UNKNOWN, /* the address was never sampled */
     HT_LIVE_REMOVED, /* ret_block says what it was; the caller counts it as freed */

@@ -8,6 +8,7 @@
 #include "sample/lives.h"
 #include "sample/scratch.h"
 #include "sample/shadow.h"
+#include "sample/thin.h"
 #include "sample/unwind.h"
 #include "sample/unwind_check.h"
 #include "sample/unwind_learn.h"
@@ -20,6 +21,7 @@ HT_THREAD_LOCAL struct ht_thread ht_thread;
 uint32_t ht_record_attention = 1;
 
 #define CLEAR_EVERY 32u
+#define THIN_EVERY  4    /* of these */
 #define EASE_EVERY  256u /* where every allocation is recorded */
 
 static unsigned depth_max = 128;
@@ -345,16 +347,25 @@ static inline __attribute__((always_inline)) bool is_stranger(const void *block)
 }
 
 /* Frees in pages where exact blocks were would look for ever: now and then one has a look whether
- * all of them are gone. */
+ * all of them are gone, and at times sees to it (thin.h). */
 HT_COLD static void clear_page(const void *block)
 {
-    if ((page_of(block) & HT_PAGE_EXACT) != 0 && ht_sampler_current() != HT_INTERVAL_EXACT)
-        ht_shadow_clear_page((uintptr_t)block);
+    struct ht_thread *thread = &ht_thread;
+    ht_interval_id interval = ht_sampler_current();
+    if ((page_of(block) & HT_PAGE_EXACT) == 0 || interval == HT_INTERVAL_EXACT)
+        return;
+    struct ht_record_pause pause = ht_record_pause();
+    if (pause.busy == 0 && interval != 0 && thread->random != 0 && ht_budget_is_auto() &&
+        ht_sampler_uniform(&thread->random) < 1.0 / THIN_EVERY)
+        ht_thin_page((uintptr_t)block, interval, &thread->random);
+    ht_record_resume(pause);
+    ht_shadow_clear_page((uintptr_t)block);
 }
 
-static inline __attribute__((always_inline)) void free_known(const void *block)
+/* False when it was recorded exactly. */
+static inline __attribute__((always_inline)) bool free_known(const void *block)
 {
-    struct ht_live_block was;
+    struct ht_live_block was = {.interval = HT_INTERVAL_EXACT};
     struct ht_shadow_block small;
     struct ht_exact *exact = ht_thread.exact;
     struct ht_record_pause pause = ht_record_pause();
@@ -363,30 +374,32 @@ static inline __attribute__((always_inline)) void free_known(const void *block)
     else if (forget(block, pause.busy != 0, &was) == HT_LIVE_REMOVED)
         end(&was, pause.busy != 0);
     ht_record_resume(pause);
+    return was.interval != HT_INTERVAL_EXACT;
 }
 
-HT_COLD static void add_time_of_free(uint64_t began, bool is_known)
+/* A longer interval saves the frees of sampled blocks; not those of blocks that were recorded
+ * exactly before, nor looks for nothing. `began` 0: nothing was timed. */
+HT_COLD static void add_time_of_free(uint64_t began, bool is_sampled)
 {
+    int32_t weight = 2 * HT_BUDGET_FREE_ONE_IN;
     struct ht_record_pause pause = ht_record_pause();
-    if (pause.busy == 0 && is_known)
-        ht_budget_add(began, HT_BUDGET_FREE_ONE_IN);
-    else if (pause.busy == 0)
-        ht_budget_add_look(began, HT_BUDGET_FREE_ONE_IN);
+    if (pause.busy == 0)
+        ht_budget_add_free(began != 0 ? began : ht_budget_clock(), began != 0 ? weight : -weight,
+                           is_sampled || is_exact_now());
     ht_record_resume(pause);
 }
 
 void ht_record_free(const void *block)
 {
     uint32_t hash = ht_budget_hash(ht_thread.looks++);
-    bool is_timed = ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN);
-    uint64_t began = HT_UNLIKELY(is_timed) ? ht_budget_clock() : 0;
-    bool is_known = is_exact_now() || !is_stranger(block);
-    if (is_known)
-        free_known(block);
+    bool is_timed = ht_budget_times(hash, HT_BUDGET_FREE_ONE_IN), is_sampled = false;
+    uint64_t began = HT_UNLIKELY(is_timed) && hash % 2 == 0 ? ht_budget_clock() : 0;
+    if (is_exact_now() || !is_stranger(block))
+        is_sampled = free_known(block);
     else if (HT_UNLIKELY(ht_budget_times(~hash, CLEAR_EVERY)))
         clear_page(block);
     if (HT_UNLIKELY(is_timed))
-        add_time_of_free(began, is_known);
+        add_time_of_free(began, is_sampled);
 }
 
 enum ht_live_result ht_record_forget(const void *block, struct ht_live_block *ret_block)

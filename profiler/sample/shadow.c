@@ -7,6 +7,8 @@
 
 struct ht_shadow_area *ht_shadow_areas[HT_SHADOW_AREAS];
 
+bool ht_shadow_is_thinned;
+
 static struct ht_shadow_region *newest;
 static size_t bytes; /* of leaves and regions */
 

@@ -60,6 +60,17 @@ void ht_variances_add_alloc(ht_site site, const struct ht_weight *weight)
     ht_variances_add(&record->inuse_bytes, weight->bytes_variance);
 }
 
+void ht_variances_add_inuse(ht_site site, const struct ht_weight *weight)
+{
+    struct record *record = find(site);
+    if (HT_UNLIKELY(record == NULL) && (record = make(site)) == NULL) {
+        __atomic_fetch_add(&lost, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    ht_variances_add(&record->inuse_objects, weight->objects_variance);
+    ht_variances_add(&record->inuse_bytes, weight->bytes_variance);
+}
+
 void ht_variances_add_free(ht_site site, const struct ht_weight *weight)
 {
     struct record *record = find(site);

@@ -22,6 +22,9 @@ struct ht_variances {
 void ht_variances_add_alloc(ht_site site, const struct ht_weight *weight);
 void ht_variances_add_free(ht_site site, const struct ht_weight *weight);
 
+/* What is in use alone: of blocks that are sampled later (thin.h). */
+void ht_variances_add_inuse(ht_site site, const struct ht_weight *weight);
+
 /* As counted so far; what other threads add meanwhile may be in some of the four. After as many
  * frees as allocations those in use are 0 but for rounding, 1e-16 of the most that they were.
  * Context: any. */

@@ -15,16 +15,17 @@ TEST(values)
 {
     CHECK_STR_EQ(value(PROFILE_INUSE_SPACE, 0), "0");
     CHECK_STR_EQ(value(PROFILE_INUSE_SPACE, 1023), "1023 B");
-    CHECK_STR_EQ(value(PROFILE_INUSE_SPACE, 1024), "1.0 KiB");
-    CHECK_STR_EQ(value(PROFILE_ALLOC_SPACE, 1023.96 * 1024), "1.0 MiB");
-    CHECK_STR_EQ(value(PROFILE_ALLOC_SPACE, -1536), "-1.5 KiB");
-    CHECK_STR_EQ(value(PROFILE_ALLOC_SPACE, 0x1p63), "8.0 EiB");
+    CHECK_STR_EQ(value(PROFILE_INUSE_SPACE, 1024), "1.00 KiB");
+    CHECK_STR_EQ(value(PROFILE_ALLOC_SPACE, 1023.96 * 1024), "1.00 MiB");
+    CHECK_STR_EQ(value(PROFILE_ALLOC_SPACE, -1536), "-1.50 KiB");
+    CHECK_STR_EQ(value(PROFILE_ALLOC_SPACE, 0x1p63), "8.00 EiB");
+    CHECK_STR_EQ(value(PROFILE_ALLOC_SPACE, 10240), "10.0 KiB");
     CHECK_STR_EQ(value(PROFILE_ALLOC_OBJECTS, 999999), "999999");
-    CHECK_STR_EQ(value(PROFILE_ALLOC_OBJECTS, 1000000), "1.0 M");
+    CHECK_STR_EQ(value(PROFILE_ALLOC_OBJECTS, 1000000), "1.00 M");
     CHECK_STR_EQ(value(PROFILE_INUSE_OBJECTS, 12345678901.0), "12.3 G");
     char text[SUMS_TEXT_SIZE];
     sums_value_text(text, sums_unit(PROFILE_INUSE_SPACE, 2048), 2048, true);
-    CHECK_STR_EQ(text, "+2.0 KiB");
+    CHECK_STR_EQ(text, "+2.00 KiB");
 }
 
 static const char *error(double magnitude, double below, double above)
@@ -37,12 +38,12 @@ static const char *error(double magnitude, double below, double above)
 TEST(errors)
 {
     CHECK_STR_EQ(error(2048, 0, 0), "");
-    CHECK_STR_EQ(error(2048, 512, 512), "+-0.5");
-    CHECK_STR_EQ(error(2048, 1000, 1024), "+-1.0");     /* alike, to a tenth */
+    CHECK_STR_EQ(error(2048, 512, 512), "+-0.50");
+    CHECK_STR_EQ(error(2048, 1000, 1024), "+-1.00");    /* alike, to a tenth */
     CHECK_STR_EQ(error(204800, 9216, 10240), "+-10.0"); /* and the larger one counts */
     CHECK_STR_EQ(error(204800, 9216, 20480), "-9.0 +20.0");
-    CHECK_STR_EQ(error(2048, 1, 1), "+-<0.1");
-    CHECK_STR_EQ(error(2048, 0, 1024), "-0.0 +1.0");
+    CHECK_STR_EQ(error(2048, 5, 5), "+-<0.01");
+    CHECK_STR_EQ(error(2048, 0, 1024), "-0.00 +1.00");
     CHECK_STR_EQ(error(100, 12.4, 25), "-12 +25");
 }
 
