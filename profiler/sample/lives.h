@@ -10,7 +10,7 @@
  * record of its site: by its age, whether the same thread frees it, and where. The stack of the
  * free and that of the allocation are the same from the root down to some frame; there the one goes
  * on to malloc and the other to free. If both calls are in one function, that function holds the
- * block as long as it lives. 56 bytes a record; at most HT_LIVES_PLACES a site, and then one more
+ * block as long as it lives. 48 bytes a record; at most HT_LIVES_PLACES a site, and then one more
  * for each age, of unknown place. */
 #ifndef HT_SAMPLE_LIVES_H
 #define HT_SAMPLE_LIVES_H
