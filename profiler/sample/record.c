@@ -2,17 +2,14 @@
 
 #include "sample/budget.h"
 #include "sample/exact.h"
-#include "sample/frames.h"
 #include "sample/gap.h"
 #include "sample/hot.h"
 #include "sample/lives.h"
 #include "sample/scratch.h"
 #include "sample/shadow.h"
+#include "sample/sites.h"
 #include "sample/thin.h"
-#include "sample/unwind.h"
-#include "sample/unwind_check.h"
 #include "sample/unwind_learn.h"
-#include "sys/arena.h"
 
 #include "sys/poison.h"
 
@@ -124,57 +121,6 @@ ht_interval_id ht_record_begin(size_t size)
     return thread->gap_interval != 0 ? id : 0; /* switched off since: not this one */
 }
 
-/* ---- stacks ---- */
-
-static ht_site site_of(struct ht_path *path, size_t size)
-{
-    return ht_tree_intern(path) ? ht_stacks_site(path->frames[path->depth - 1].node, size)
-                                : HT_SITE_OVERFLOW;
-}
-
-static unsigned walk(const struct ht_frame *caller, uintptr_t *pcs)
-{
-    unsigned depth = ht_unwind_walk(caller, pcs, depth_max);
-    if (HT_UNLIKELY(depth == 0)) /* frames of ours alone */
-        pcs[depth++] = HT_PC_TRUNCATED;
-    return depth;
-}
-
-/* False when there is no buffer. */
-static bool plain_site(const struct ht_frame *caller, size_t size, ht_site *ret_site)
-{
-    struct ht_scratch *scratch = ht_scratch_take(depth_max);
-    if (scratch == NULL)
-        return false;
-    struct ht_path *path = &scratch->path;
-    path->known = 0;
-    path->depth = walk(caller, scratch->pcs);
-    uint64_t hash = 0;
-    for (unsigned i = 0; i < path->depth; i++) {
-        uintptr_t after = scratch->pcs[path->depth - 1 - i] + 1;
-        hash = ht_path_hash(hash, after);
-        path->frames[i].after = after;
-        path->frames[i].hash = hash;
-    }
-    *ret_site = site_of(path, size);
-    ht_scratch_give(scratch);
-    return true;
-}
-
-/* The verifying mode: a walk of the whole stack, which is compared with libgcc's, says the same. */
-static void check_memo(const struct ht_path *path, const struct ht_frame *caller)
-{
-    struct ht_scratch *scratch = ht_scratch_take(depth_max);
-    if (scratch == NULL)
-        return;
-    unsigned depth = walk(caller, scratch->pcs);
-    bool same = depth == path->depth;
-    for (unsigned i = 0; same && i < depth; i++)
-        same = path->frames[i].after == scratch->pcs[depth - 1 - i] + 1;
-    ht_scratch_give(scratch);
-    ht_unwind_check_memo(same);
-}
-
 /* ---- every allocation ---- */
 
 /* The thread's own tables, if it can have them. */
@@ -196,24 +142,6 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
         thread->exact->unfollowed = ht_lives_gap(seed != 0 ? &seed : &thread->random);
     }
     return thread->exact;
-}
-
-/* False when it is not a stack of which a memo can be kept. */
-static bool memo_site(struct ht_exact *exact, const struct ht_frame *caller, size_t size,
-                      ht_site *ret_site)
-{
-    struct ht_path *path = ht_memo_walk(exact->memo, caller);
-    if (HT_UNLIKELY(path == NULL))
-        return false;
-    if (HT_UNLIKELY(ht_unwind_check_is_on()))
-        check_memo(path, caller);
-    if (HT_UNLIKELY(!ht_tree_intern(path))) {
-        ht_memo_clear(exact->memo);
-        *ret_site = HT_SITE_OVERFLOW;
-        return true;
-    }
-    *ret_site = ht_exact_site(exact, path->frames[path->depth - 1].node, size);
-    return true;
 }
 
 /* ---- blocks ---- */
@@ -256,7 +184,7 @@ static void record(const void *block, size_t size, ht_interval_id interval,
                    const struct ht_frame *caller)
 {
     struct ht_live_block live = {.size = size, .interval = interval};
-    if (!plain_site(caller, size, &live.site)) {
+    if (!ht_sites_find(caller, size, depth_max, &live.site)) {
         count_drop(HT_DROP_SCRATCH);
         return;
     }
@@ -277,8 +205,7 @@ static void record_exact(struct ht_exact *exact, const void *block, size_t size,
 {
     struct ht_live_block live = {.size = size, .interval = HT_INTERVAL_EXACT};
     ht_shadow_expect((uintptr_t)block);
-    if (HT_UNLIKELY(!memo_site(exact, caller, size, &live.site)) &&
-        !plain_site(caller, size, &live.site)) {
+    if (HT_UNLIKELY(!ht_sites_find_exact(exact, caller, size, depth_max, &live.site))) {
         count_drop(HT_DROP_SCRATCH);
         return;
     }
