@@ -164,11 +164,10 @@ void ht_budget_add_apart(uint64_t began)
     __atomic_fetch_add(&other_ticks, ht_min(took, TICKS_APART_MAX), __ATOMIC_RELAXED);
 }
 
-void ht_budget_tell(uint64_t *untold_bytes)
+void ht_budget_tell(uint64_t bytes)
 {
     if (__atomic_load_n(&start_bytes, __ATOMIC_RELAXED) < HT_BUDGET_START_BYTES)
-        __atomic_fetch_add(&start_bytes, *untold_bytes, __ATOMIC_RELAXED);
-    *untold_bytes = 0;
+        __atomic_fetch_add(&start_bytes, bytes, __ATOMIC_RELAXED);
 }
 
 /* ---- settings ---- */

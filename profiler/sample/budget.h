@@ -75,17 +75,8 @@ HT_COLD void ht_budget_add_free(uint64_t began, int32_t weight, bool can_be_save
  * process's life whatever the interval. `began` is an ht_clock_now(). Context: sample. */
 void ht_budget_add_apart(uint64_t began);
 
-/* Bytes that a thread has recorded at an interval of 1; told when they are many. */
-#define HT_BUDGET_TELL_BYTES (UINT64_C(64) << 10)
-
-HT_COLD void ht_budget_tell(uint64_t *untold_bytes);
-
-static inline void ht_budget_count(uint64_t *untold_bytes, size_t size)
-{
-    *untold_bytes += size;
-    if (HT_UNLIKELY(*untold_bytes >= HT_BUDGET_TELL_BYTES))
-        ht_budget_tell(untold_bytes);
-}
+/* So much has been recorded at an interval of 1; told now and then. Context: sample. */
+HT_COLD void ht_budget_tell(uint64_t bytes);
 
 /* A look at the budget, if it is time. Context: sample. */
 void ht_budget_look(void);

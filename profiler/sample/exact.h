@@ -25,8 +25,8 @@ struct ht_exact {
     uintptr_t owner;  /* address of its ht_thread; 0: free */
     int32_t pid, tid; /* in which process that is which thread */
     struct ht_memo *memo;
-    uint64_t untold_bytes; /* see budget.h */
-    uint64_t unfollowed;   /* bytes until the next block whose life is followed (lives.h) */
+    uint64_t gap,
+        unfollowed; /* bytes between two blocks whose lives are followed, and left of them */
     struct ht_tally tally;
     struct ht_exact_site sites[HT_EXACT_SITES];
 };

@@ -123,11 +123,8 @@ ht_interval_id ht_record_begin(size_t size)
 
 /* ---- every allocation ---- */
 
-/* The thread's own tables, if it can have them. */
-static struct ht_exact *own_tables(struct ht_thread *thread)
+HT_COLD static struct ht_exact *take_tables(struct ht_thread *thread)
 {
-    if (HT_LIKELY(thread->exact != NULL))
-        return thread->exact;
     if (ht_sampler_current() == 0) /* it takes system calls: see control/sandbox.h */
         return NULL;
     if (thread->exact_wait > 0) {
@@ -139,9 +136,16 @@ static struct ht_exact *own_tables(struct ht_thread *thread)
     if (thread->exact != NULL) {
         /* A thread that has only freed has no random numbers yet. */
         uint64_t seed = thread->random == 0 ? ht_sampler_seed() : 0;
-        thread->exact->unfollowed = ht_lives_gap(seed != 0 ? &seed : &thread->random);
+        thread->exact->gap = ht_lives_gap(seed != 0 ? &seed : &thread->random);
+        thread->exact->unfollowed = thread->exact->gap;
     }
     return thread->exact;
+}
+
+/* The thread's own tables, if it can have them. */
+static inline struct ht_exact *own_tables(struct ht_thread *thread)
+{
+    return HT_LIKELY(thread->exact != NULL) ? thread->exact : take_tables(thread);
 }
 
 /* ---- blocks ---- */
@@ -189,7 +193,7 @@ static void record(const void *block, size_t size, ht_interval_id interval,
         return;
     }
     if (interval == HT_INTERVAL_EXACT)
-        ht_budget_tell(&(uint64_t){size});
+        ht_budget_tell(size);
     struct ht_weight weight = ht_sampler_weight(size, interval);
     if (ht_lives_follows(size, interval, weight.objects, &ht_thread.random))
         live.birth = ht_lives_birth();
@@ -210,10 +214,10 @@ static void record_exact(struct ht_exact *exact, const void *block, size_t size,
         return;
     }
     ht_tally_alloc(&exact->tally, live.site, size);
-    ht_budget_count(&exact->untold_bytes, size);
     if (HT_UNLIKELY(ht_lives_follows_exact(&exact->unfollowed, size))) {
         live.birth = ht_lives_birth();
-        exact->unfollowed = ht_lives_gap(&ht_thread.random);
+        ht_budget_tell(exact->gap - exact->unfollowed + size);
+        exact->gap = exact->unfollowed = ht_lives_gap(&ht_thread.random);
     }
     if (HT_UNLIKELY(live.site == HT_SITE_OVERFLOW || live.birth != 0 ||
                     !ht_shadow_insert((uintptr_t)block, size, live.site)))

@@ -42,9 +42,8 @@ bool ht_sites_find(const struct ht_frame *caller, size_t size, unsigned depth_ma
     return true;
 }
 
-/* The verifying mode: a walk of the whole stack, which is compared with libgcc's, says the same. */
-static void check_memo(const struct ht_path *path, const struct ht_frame *caller,
-                       unsigned depth_max)
+void ht_sites_check_memo(const struct ht_path *path, const struct ht_frame *caller,
+                         unsigned depth_max)
 {
     struct ht_scratch *scratch = ht_scratch_take(depth_max);
     if (scratch == NULL)
@@ -55,29 +54,4 @@ static void check_memo(const struct ht_path *path, const struct ht_frame *caller
         same = path->frames[i].after == scratch->pcs[depth - 1 - i] + 1;
     ht_scratch_give(scratch);
     ht_unwind_check_memo(same);
-}
-
-/* False when it is not a stack of which a memo can be kept. */
-static bool find_by_memo(struct ht_exact *exact, const struct ht_frame *caller, size_t size,
-                         unsigned depth_max, ht_site *ret_site)
-{
-    struct ht_path *path = ht_memo_walk(exact->memo, caller);
-    if (HT_UNLIKELY(path == NULL))
-        return false;
-    if (HT_UNLIKELY(ht_unwind_check_is_on()))
-        check_memo(path, caller, depth_max);
-    if (HT_UNLIKELY(!ht_tree_intern(path))) {
-        ht_memo_clear(exact->memo);
-        *ret_site = HT_SITE_OVERFLOW;
-        return true;
-    }
-    *ret_site = ht_exact_site(exact, path->frames[path->depth - 1].node, size);
-    return true;
-}
-
-bool ht_sites_find_exact(struct ht_exact *exact, const struct ht_frame *caller, size_t size,
-                         unsigned depth_max, ht_site *ret_site)
-{
-    return HT_LIKELY(find_by_memo(exact, caller, size, depth_max, ret_site)) ||
-           ht_sites_find(caller, size, depth_max, ret_site);
 }
