@@ -122,6 +122,7 @@ NOINLINE static void page(const struct request *request)
         parts[i] = page_part(500 + mix(request->random + i) % 6000);
     for (uint32_t i = 0; i < 8; i++)
         free(parts[i]);
+    STAY();
 }
 
 NOINLINE static void upload(const struct request *request)
