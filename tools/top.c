@@ -193,9 +193,10 @@ static void print_total(const struct top *top, enum profile_column column)
         sums_error_text(error, unit, value - range.low, range.high - value,
                         terminal_plus_minus(&top->terminal));
     printf("%s: %s%s%s in all", profile_column_names[column], text, *error ? " " : "", error);
+    /* Not the number that was taken: large blocks, of which few are missed, are worth more. */
     double samples = sums_samples(value, total->variances[column]);
     if (*error)
-        printf(", of about %.0f sample%s", samples, samples < 1.5 ? "" : "s");
+        printf(", worth about %.0f sample%s", samples, samples < 1.5 ? "" : "s");
     putchar('\n');
 }
 
