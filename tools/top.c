@@ -214,12 +214,21 @@ static void print_errors(const struct top *top)
                sums_samples((double)total->values[column], total->variances[column]));
 }
 
+/* "81 functions in 44 rows of the profile" */
+static void print_counts(const struct top *top)
+{
+    size_t count = top->profile.sample_count;
+    printf("%zu %s in %zu row%s of the profile\n", top->rows.count,
+           view_rows(&top->view, top->rows.count), count, count == 1 ? "" : "s");
+}
+
 static int print_text(const struct top *top)
 {
     view_print_profile(&top->terminal, "", &top->profile);
     if (top->view.shows_stats) {
         for (unsigned i = 0; i < PROFILE_COLUMNS; i++)
             print_total(top, view_column(&top->view, i));
+        print_counts(top);
         print_errors(top);
         putchar('\n');
         view_print_comments(&top->terminal, &top->profile);
@@ -267,6 +276,7 @@ static int print_json(const struct top *top)
               : top->is_exact          ? "exact"
                                        : "known");
     put_sums(&json, top, "total", &top->rows.total[0]);
+    json_integer(&json, "row_count", (int64_t)top->rows.count);
     json_open(&json, "rows", '[');
     uint64_t shown = 0;
     for (size_t i = 0; i < top->rows.count && shown < top->view.count; i++) {

@@ -289,10 +289,12 @@ def few_samples(t):
     lines = top(t, path, '--stats').text.splitlines()
     t.equal([line.split(':')[0] for line in lines[1:5]],
             ['inuse_space', 'inuse_objects', 'alloc_space', 'alloc_objects'], 'totals')
+    t.equal(lines[5], '4 functions in 4 rows of the profile', 'counts')
     t.equal(lines[-4:], ['heaptap 0.1.0', 'samples taken           174', 'odd', 'dropped                 3 (of all)'],
             'comments')
     found = report(t, 'top', path, '--stats')
-    t.equal((found['rows'], found['profile']['comments'][1]), ([], '# samples taken: 174'), 'as JSON')
+    t.equal((found['rows'], found['row_count'], found['profile']['comments'][1]), ([], 4, '# samples taken: 174'),
+            'as JSON')
     # A large block is hardly ever missed, but others are; and an interval of 1 may have been a longer one before.
     for period, interval, wanted in ((1, '1 bytes', 'exact'), (65536, '65536 bytes', 'known'),
                                      (1, '1 bytes now, 1 to 4096 so far', 'known')):
