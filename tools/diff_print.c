@@ -5,7 +5,8 @@
 
 #include "diff.h"
 
-#define Z_MAX 99 /* larger ones say no more */
+#define Z_MAX      99  /* larger ones say no more */
+#define WIDE_TABLE 110 /* columns; in fewer, names are worth more than old and new values */
 
 /* Text that a table gets beside a change: "±3.1", and "2.1" or "few". */
 static void error_text(const struct diff *diff, const struct change *change, struct sums_unit unit,
@@ -33,8 +34,26 @@ static struct sums_unit unit_of(enum profile_column column, const struct change 
     return sums_unit(column, fmax(fabs(change->value), reach));
 }
 
-static void add_cells(struct table *table, const struct diff *diff,
-                      const struct sums sums[ROWS_PROFILES], enum profile_column column)
+/* Old and new values stand beside the change that rows are sorted by, where there is room. */
+static bool has_sides(const struct diff *diff, bool is_cum)
+{
+    bool is_sorted = diff->view.by == ROWS_BY_STACK || is_cum == diff->view.sorts_cum;
+    return is_sorted && diff->terminal.width >= WIDE_TABLE;
+}
+
+static void add_sides(struct table *table, const struct sums sums[ROWS_PROFILES],
+                      enum profile_column column)
+{
+    char text[SUMS_TEXT_SIZE];
+    for (unsigned i = 0; i < ROWS_PROFILES; i++) {
+        double value = (double)sums[i].values[column];
+        sums_value_text(text, sums_unit(column, value), value, false);
+        table_cell(table, text);
+    }
+}
+
+static void add_change(struct table *table, const struct diff *diff,
+                       const struct sums sums[ROWS_PROFILES], enum profile_column column)
 {
     char text[SUMS_TEXT_SIZE];
     struct change change = diff_change(diff, sums, column);
@@ -51,11 +70,25 @@ static void add_cells(struct table *table, const struct diff *diff,
     table_cell(table, is_empty || (change.value == 0 && isinf(change.samples)) ? "" : text);
 }
 
-/* Columns of numbers: a mark, then for flat and cum the change, its error and its z. */
+static void add_cells(struct table *table, const struct diff *diff, const struct row *row,
+                      enum profile_column column)
+{
+    unsigned groups = diff->view.by == ROWS_BY_STACK ? 1 : 2;
+    for (unsigned i = 0; i < groups; i++) {
+        const struct sums *sums = i == 0 ? row->flat : row->cum;
+        add_change(table, diff, sums, column);
+        if (has_sides(diff, i == 1))
+            add_sides(table, sums, column);
+    }
+}
+
+/* Columns of numbers: a mark, then for flat and cum the change, its error and its z; in one of them,
+ * the old and the new value. */
 static unsigned columns_of(const struct diff *diff)
 {
     unsigned groups = diff->view.by == ROWS_BY_STACK ? 1 : 2;
-    return (diff->has_errors ? 3 * groups + 1 : groups) + diff->view.shows_all;
+    unsigned sides = diff->terminal.width >= WIDE_TABLE ? ROWS_PROFILES : 0;
+    return (diff->has_errors ? 3 * groups + 1 : groups) + sides + diff->view.shows_all;
 }
 
 static void add_head(struct table *table, const struct diff *diff)
@@ -65,12 +98,16 @@ static void add_head(struct table *table, const struct diff *diff)
         table_cell(table, "");
     for (int i = 0; i < (is_stack ? 1 : 2); i++) {
         table_cell(table, is_stack ? "change" : i == 0 ? "flat" : "cum");
-        if (!diff->has_errors)
-            continue;
-        table_cell(table, diff->terminal.is_utf8 ? "\xc2\xb1"
-                                                   "95%"
-                                                 : "+-95%");
-        table_cell(table, "z");
+        if (diff->has_errors) {
+            table_cell(table, diff->terminal.is_utf8 ? "\xc2\xb1"
+                                                       "95%"
+                                                     : "+-95%");
+            table_cell(table, "z");
+        }
+        if (has_sides(diff, i == 1)) {
+            table_cell(table, "old");
+            table_cell(table, "new");
+        }
     }
     if (diff->view.shows_all)
         table_cell(table, "of");
@@ -86,9 +123,7 @@ static void add_row(struct table *table, const struct diff *diff, const struct r
         enum profile_column column = view_column(&diff->view, line);
         if (diff->has_errors)
             table_cell(table, is_noise && line == 0 ? "~" : "");
-        add_cells(table, diff, row->flat, column);
-        if (diff->view.by != ROWS_BY_STACK)
-            add_cells(table, diff, row->cum, column);
+        add_cells(table, diff, row, column);
         if (diff->view.shows_all)
             table_cell(table, profile_column_names[column]);
         table_cell(table, line == 0 ? view_name(&diff->view, &diff->rows, row) : "");

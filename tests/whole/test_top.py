@@ -353,6 +353,30 @@ def changes(t):
 
 
 @test
+def old_and_new(t):
+    """The values before and after stand beside the change that is sorted by, where there is room"""
+    def heap(leaf):
+        return pprof_writer.Heap().add('leaf main', Values(1, leaf, 1, leaf), variance=(0, 1, 0, 1)).add(
+            'main', Values(1, 5000, 1, 5000))
+    old, new = heap(2000).save(t.path('old.pb.gz')), heap(9000).save(t.path('new.pb.gz'))
+    for options, columns in (
+            ([], ['flat', '+-95%', 'z', 'old', 'new', 'cum', '+-95%', 'z', 'function']),
+            (['--cum'], ['flat', '+-95%', 'z', 'cum', '+-95%', 'z', 'old', 'new', 'function']),
+            (['--by', 'stack'], ['change', '+-95%', 'z', 'old', 'new', 'stack'])):
+        lines = t.run([COMMAND, 'diff', old, new] + options).text.splitlines()
+        head = next(i for i, line in enumerate(lines) if line.split()[-1:] == columns[-1:])
+        t.equal(lines[head].split(), columns, 'head with %r' % options)
+        row = next(line for line in lines[head:] if re.search(r' leaf$', line))
+        t.check('1.95 KiB  8.79 KiB' in row, '%r: %r' % (options, row))
+        main_row = next((line for line in lines[head:] if re.search(r'[0-9B]  main$', line)), '')
+        if '--cum' in options:
+            t.check('6.84 KiB  13.7 KiB  main' in main_row, 'cum of main: %r' % main_row)
+    for width, wanted in ((109, False), (110, True)):
+        text = on_terminal(t, ['diff', old, new], width)
+        t.equal(bool(re.search(r' old +new ', text)), wanted, 'old and new at %d columns' % width)
+
+
+@test
 def same_process(t):
     """Of one process, the increase of what was allocated is a sampled sum itself"""
     def grow(heap):
