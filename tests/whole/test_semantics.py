@@ -14,6 +14,9 @@ INTERVALS = (1, 4096, 512 * 1024)
 PARTS = r'edges_of_|one_posix_memalign|failing_realloc|forms$|failures$|handlers$|retry$|expressions$'
 # jemalloc has none: glibc's would give and jemalloc could not take back, with or without heaptap.
 WITHOUT_PVALLOC = ('jemalloc',)
+# It keeps address space, and gives these blocks while RLIMIT_AS forbids new: the table of live blocks may have no
+# room for them, which depends on their addresses (1 run of 4,000).
+GIVEN_WITHOUT_MEMORY = {('edges_cc', 'jemalloc'): 2}
 
 
 # Compiled as C, it aborts where operator new should throw.
@@ -37,12 +40,14 @@ def check_same(t, got, wanted, what):
     t.check(len(wanted.text) > 5000, 'a transcript of %d bytes' % len(wanted.text))
 
 
-def check_balance(t, what):
+def check_balance(t, what, may_be_dropped=0):
     """Whatever the program did, it holds nothing. (Its thread is glibc's own business.)"""
+    dropped = ['0'] + ['%d (table of live blocks full %d, stacks full 0, no buffer 0, frees missed 0)' % (n, n)
+                       for n in range(1, may_be_dropped + 1)]
     for profile in t.profiles():
         held = profile.total(lambda sample: any(re.match(PARTS, name) for name in sample.names))
         t.equal((held.inuse_objects, held.inuse_bytes), (0, 0), 'in use, ' + what)
-        t.equal(profile.comment('dropped'), '0', 'dropped, ' + what)
+        t.check(profile.comment('dropped') in dropped, 'dropped, %s: %s' % (what, profile.comment('dropped')))
         t.check(profile.comment('frees not seen') in (None, '0'), 'frees not seen, ' + what)
         if profile.period == 1:
             t.check(held.alloc_objects > 100, '%d objects allocated, %s' % (held.alloc_objects, what))
@@ -66,7 +71,7 @@ def check_transcripts(t, name, underneath=None):
             env['HEAPTAP_OUTPUT'] = os.path.join(t.output, '%e.%p.%n.pb.gz')
             what = '%s, %s, interval %d' % (name, way, interval)
             check_same(t, t.run([program(file)] + more, env, status=None), plain, what)
-            check_balance(t, what)
+            check_balance(t, what, GIVEN_WITHOUT_MEMORY.get((name, underneath), 0))
             t.equal(len(t.files()), 1, 'profiles, ' + what)
 
 
