@@ -24,6 +24,7 @@ static const struct command {
     {"doctor", doctor_command},
     {"leaks", leaks_command},
     {"churn", churn_command},
+    {"symbolize", symbolize_command},
     {"help", help_command},
     {"--help", help_command},
     {"-h", help_command},

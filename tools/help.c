@@ -134,6 +134,19 @@ static void print_churn(void)
     print_row("--json", "for scripts", NULL);
 }
 
+static void print_symbolize(void)
+{
+    puts("heaptap symbolize [OPTION]... FILE...\n"
+         "Adds source files, lines and inlined calls to profiles, from the debug information of "
+         "what\n"
+         "ran, which is found by its build id. The files are replaced. Again is no harm.\n");
+    print_row("-o FILE", "write the result there, - for standard output", NULL);
+    print_row("--debug-dir DIRECTORY", "look there, too; may be given several times",
+              "/usr/lib/debug");
+    print_row("--debuginfod", "ask the servers of DEBUGINFOD_URLS for what is missing here", NULL);
+    print_row("--quiet", "say only what is wrong", NULL);
+}
+
 bool help_print(const char *topic)
 {
     if (!topic) {
@@ -145,8 +158,9 @@ bool help_print(const char *topic)
              "  heaptap diff [OPTION]... OLD NEW\n"
              "  heaptap leaks [OPTION]... FILE FILE FILE...\n"
              "  heaptap churn [OPTION]... FILE\n"
+             "  heaptap symbolize [OPTION]... FILE...\n"
              "  heaptap doctor PID | PROGRAM\n"
-             "  heaptap help [run|snapshot|interval|top|diff|leaks|churn|doctor]\n"
+             "  heaptap help [run|snapshot|interval|top|diff|leaks|churn|symbolize|doctor]\n"
              "  heaptap --version\n\n"
              "The profiles are for pprof: go tool pprof -http=: FILE\n");
         print_settings();
@@ -164,6 +178,8 @@ bool help_print(const char *topic)
         print_leaks();
     } else if (strcmp(topic, "churn") == 0) {
         print_churn();
+    } else if (strcmp(topic, "symbolize") == 0) {
+        print_symbolize();
     } else if (strcmp(topic, "doctor") == 0) {
         print_doctor();
     } else {

@@ -4,7 +4,7 @@
 # enabled: of redis only the programs are wanted, and they are all in redis-tools.
 
 build_packages="gcc libc6-dev meson ninja-build pkg-config libunwind-dev libunwind8
-    protobuf-compiler protobuf-c-compiler libprotobuf-c-dev zlib1g-dev libiberty-dev"
+    protobuf-compiler protobuf-c-compiler libprotobuf-c-dev zlib1g-dev libiberty-dev libdw-dev"
 view_packages="binutils graphviz sqlite3 libsqlite3-dev"
 test_packages="g++ clang lld python3 redis-tools sqlite3 graphviz binutils xz-utils jq valgrind stress-ng gdb git
     libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev"

@@ -23,6 +23,7 @@ int diff_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int leaks_command(int argc, char **argv);
 int churn_command(int argc, char **argv);
+int symbolize_command(int argc, char **argv);
 int help_command(int argc, char **argv);
 int settings_command(int argc, char **argv);
 

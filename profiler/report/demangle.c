@@ -271,6 +271,20 @@ static void shorten(const char *full, struct shortened *name)
     trim(name);
 }
 
+static void finish(struct shortened *name)
+{
+    if (name->is_cut && name->size > 4)
+        memcpy(name->text + name->size - 4, "...", 3);
+    name->text[name->length] = 0;
+}
+
+void ht_demangle_shorten(const char *full, char *ret_name, size_t size)
+{
+    struct shortened name = {.text = ret_name, .size = size};
+    shorten(full, &name);
+    finish(&name);
+}
+
 bool ht_demangle(const char *mangled, char *ret_name, size_t size)
 {
     struct shortened name = {.text = ret_name, .size = size};
@@ -289,8 +303,6 @@ bool ht_demangle(const char *mangled, char *ret_name, size_t size)
         is_mangled = false;
         put(&name, mangled, strlen(mangled));
     }
-    if (name.is_cut && size > 4)
-        memcpy(ret_name + size - 4, "...", 3);
-    ret_name[name.length] = 0;
+    finish(&name);
     return is_mangled;
 }

@@ -23,4 +23,8 @@
  * memory or time than on any real one stay as they are. */
 bool ht_demangle(const char *mangled, char *ret_name, size_t size);
 
+/* The short form of a name that is readable already, as compilers write it into debug information:
+ * "f<int>" is "f". Cut in the same way. */
+void ht_demangle_shorten(const char *full, char *ret_name, size_t size);
+
 #endif

@@ -1,0 +1,142 @@
+#include "debug_names.h"
+
+#include <dwarf.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/demangle.h"
+
+#define NAME_SIZE      1024u
+#define NESTING_MAX    64u
+#define REFERENCES_MAX 8u /* an instance, its abstract function, its declaration */
+
+struct known {
+    const void *die; /* the address of its DIE */
+    char name[];
+};
+
+static int compare(const void *a_, const void *b_)
+{
+    const struct known *a = a_, *b = b_;
+    return a->die < b->die ? -1 : a->die > b->die;
+}
+
+/* The declaration, which stands where the function was written. */
+static void go_to_declaration(Dwarf_Die *die)
+{
+    for (unsigned i = 0; i < REFERENCES_MAX; i++) {
+        Dwarf_Attribute attribute;
+        Dwarf_Die other;
+        if (!dwarf_formref_die(dwarf_attr(die, DW_AT_abstract_origin, &attribute), &other) &&
+            !dwarf_formref_die(dwarf_attr(die, DW_AT_specification, &attribute), &other))
+            return;
+        *die = other;
+    }
+}
+
+/* A name as the demangler would write it: without template arguments; gcc has "<lambda(int)>". */
+static void append(char *text, const char *name)
+{
+    static const char lambda[] = "<lambda";
+    char part[NAME_SIZE] = "{lambda()}";
+    size_t length = strlen(text);
+    if (strncmp(name, lambda, sizeof(lambda) - 1) != 0)
+        ht_demangle_shorten(name, part, sizeof(part));
+    snprintf(text + length, NAME_SIZE - length, "%s%s", length > 0 ? "::" : "", part);
+}
+
+static void append_scope(char *text, Dwarf_Die *die)
+{
+    const char *name = dwarf_diename(die);
+    switch (dwarf_tag(die)) {
+    case DW_TAG_namespace:
+        append(text, name ? name : "(anonymous namespace)");
+        break;
+    case DW_TAG_class_type:
+    case DW_TAG_structure_type:
+    case DW_TAG_union_type:
+        append(text, name ? name : "{unnamed}");
+        break;
+    case DW_TAG_subprogram:
+    case DW_TAG_module:
+        if (name)
+            append(text, name);
+        break;
+    default:
+        break;
+    }
+}
+
+/* DIEs have no way up. But they come in the order of the tree, so that the one at `offset` is within
+ * the last child that begins before it. */
+static void find_scopes(Dwarf_Die *unit, Dwarf_Off offset, char *text)
+{
+    Dwarf_Die scope = *unit;
+    for (unsigned i = 0; i < NESTING_MAX; i++) {
+        Dwarf_Die next, child;
+        if (dwarf_child(&scope, &next) != 0 || dwarf_dieoffset(&next) > offset)
+            return;
+        do
+            child = next;
+        while (dwarf_siblingof(&child, &next) == 0 && dwarf_dieoffset(&next) <= offset);
+        if (dwarf_dieoffset(&child) == offset)
+            return;
+        append_scope(text, &child);
+        scope = child;
+    }
+}
+
+static const char *remember(struct debug_names *names, const void *die, const char *text)
+{
+    size_t length = strlen(text);
+    struct known *known = malloc(sizeof(*known) + length + 1);
+    if (!known)
+        return "";
+    known->die = die;
+    memcpy(known->name, text, length + 1);
+    if (!tsearch(known, &names->known, compare)) {
+        free(known);
+        return "";
+    }
+    return known->name;
+}
+
+static bool is_cxx(Dwarf_Die *unit)
+{
+    switch (dwarf_srclang(unit)) {
+    case DW_LANG_C_plus_plus:
+    case DW_LANG_C_plus_plus_03:
+    case DW_LANG_C_plus_plus_11:
+    case DW_LANG_C_plus_plus_14:
+    case DW_LANG_ObjC_plus_plus:
+        return true;
+    default:
+        return false;
+    }
+}
+
+const char *debug_names_scoped(struct debug_names *names, Dwarf_Die *function)
+{
+    Dwarf_Die die = *function, unit;
+    go_to_declaration(&die);
+    const char *name = dwarf_diename(&die);
+    if (!name || !dwarf_diecu(&die, &unit, NULL, NULL) || !is_cxx(&unit))
+        return name ? name : "";
+    struct known wanted = {.die = die.addr};
+    const void *known = tfind(&wanted, &names->known, compare);
+    if (known)
+        return (*(const struct known *const *)known)->name;
+    char text[NAME_SIZE] = "";
+    find_scopes(&unit, dwarf_dieoffset(&die), text);
+    append(text, name);
+    return remember(names, die.addr, text);
+}
+
+void debug_names_free(struct debug_names *names)
+{
+    if (names->known)
+        tdestroy(names->known, free);
+    names->known = NULL;
+}
