@@ -32,6 +32,8 @@ static void print_run_options(void)
                  setting->help);
         print_row(name, help, setting->argument ? setting->fallback : NULL);
     }
+    print_row("--no-symbolize", "leave profiles without source files, lines and inlined calls",
+              NULL);
     print_row("--quiet", "say nothing when the program starts and when a profile is written", NULL);
 }
 
@@ -56,6 +58,7 @@ static void print_snapshot(void)
     print_row("--every TIME", "again every so often, until the program ends", NULL);
     print_row("--count NUMBER", "with --every: so many times", NULL);
     print_row("--lifetimes", "a profile of lifetimes as well, for heaptap churn", NULL);
+    print_row("--no-symbolize", "leave it without source files, lines and inlined calls", NULL);
     print_row("--timeout TIME", "how long to wait for a profile", "30s");
 }
 

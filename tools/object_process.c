@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,8 +35,15 @@ static void offer_to_killer(void)
         close(fd);
 }
 
+static bool become_owner(const struct stat *profile)
+{
+    if (geteuid() != 0 || profile->st_uid == 0)
+        return true;
+    return setgroups(0, NULL) == 0 && setgid(profile->st_gid) == 0 && setuid(profile->st_uid) == 0;
+}
+
 static void be_child(const struct debug_search *search, const struct object_request *request,
-                     int fd)
+                     const struct stat *profile, int fd)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU};
     for (size_t i = 0; i < HT_ARRAY_SIZE(faults); i++)
@@ -49,12 +56,13 @@ static void be_child(const struct debug_search *search, const struct object_requ
     limit(RLIMIT_STACK, STACK_SIZE);
     offer_to_killer();
     struct edit answer;
-    bool done = object_read(search, request, &answer) && edit_write(&answer, fd) == 0;
+    bool done = become_owner(profile) && object_read(search, request, &answer) &&
+                edit_write(&answer, fd) == 0;
     _exit(done ? 0 : 1);
 }
 
 int object_process_start(const struct debug_search *search, const struct object_request *request,
-                         struct object_process *ret_process)
+                         const struct stat *profile, struct object_process *ret_process)
 {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
@@ -62,7 +70,7 @@ int object_process_start(const struct debug_search *search, const struct object_
     pid_t pid = fork();
     if (pid == 0) {
         close(fds[0]);
-        be_child(search, request, fds[1]);
+        be_child(search, request, profile, fds[1]);
     }
     int error = errno;
     close(fds[1]);

@@ -5,6 +5,7 @@
 #ifndef HT_TOOL_OBJECT_PROCESS_H
 #define HT_TOOL_OBJECT_PROCESS_H
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "object.h"
@@ -16,9 +17,9 @@ struct object_process {
     size_t room;
 };
 
-/* Starts one. 0 or -errno. */
+/* Starts one. Root reads as the owner of the profile, whose word all of this is. 0 or -errno. */
 int object_process_start(const struct debug_search *search, const struct object_request *request,
-                         struct object_process *ret_process);
+                         const struct stat *profile, struct object_process *ret_process);
 
 /* Takes what there is to read. True when that was all. */
 bool object_process_read(struct object_process *process);

@@ -14,13 +14,14 @@
 #include "control/config.h"
 
 #include "report_file.h"
+#include "symbolizer_process.h"
 #include "target.h"
 #include "watch.h"
 
 struct run {
     char **arguments; /* the program's, argv[0] first */
     const char *name; /* of the program, without its directory */
-    bool quiet;
+    bool quiet, no_symbolize;
     struct ht_config config;
     struct report_file report;
     char directory
@@ -28,6 +29,7 @@ struct run {
     pid_t program;
     bool was_told_of_output; /* that profiles cannot be written was said before the start */
     unsigned written, failed;
+    struct symbolizer_process symbolizer;
 };
 
 /* The environment of the program: what the options say, else what is there, else what `heaptap run`
@@ -93,6 +95,10 @@ static int take_options(struct run *run, int argc, char **argv, bool *ret_done)
         }
         if (strcmp(argv[i], "--quiet") == 0) {
             run->quiet = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--no-symbolize") == 0) {
+            run->no_symbolize = true;
             continue;
         }
         int r = take_setting(run, argv, &i);
@@ -180,6 +186,8 @@ static void hear_of_profile(void *context, const struct report *report)
         run->written++;
         if (!run->quiet)
             say("wrote %s: %s", path, report_numbers(report));
+        if (!run->no_symbolize)
+            symbolizer_process_send(&run->symbolizer, report->path);
     }
 }
 
@@ -271,6 +279,7 @@ static int run_program(struct run *run, int *ret_status)
     report_file_read(&run->report, hear_of_profile, run);
     if (!failed)
         say_end(run, *ret_status);
+    symbolizer_process_finish(&run->symbolizer, &watch);
     watch_undo(&watch);
     return 0;
 }
@@ -293,7 +302,7 @@ static int end_like(int status)
 
 int run_command(int argc, char **argv)
 {
-    static struct run run; /* large */
+    static struct run run = {.symbolizer.fd = -1}; /* large */
     char path[PATH_MAX], culprit[PATH_MAX];
     bool done = false;
     int r = take_options(&run, argc, argv, &done);

@@ -12,6 +12,8 @@
 #include "control/request.h"
 
 #include "ask.h"
+#include "symbolizer.h"
+#include "symbolizer_words.h"
 
 #define LOOK_EVERY_MS 20
 #define TIMEOUT       "30s"
@@ -21,9 +23,10 @@ struct snapshot {
     int64_t every_nanos, timeout_nanos;
     const char *timeout; /* as it was given */
     uint64_t count;      /* 0: until the process ends */
-    bool lifetimes;
+    bool lifetimes, no_symbolize;
     struct report_file report;
     unsigned answers, errors;
+    struct symbolizer symbolizer;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -67,6 +70,10 @@ static int take_options(struct snapshot *snapshot, int argc, char **argv, bool *
         }
         if (strcmp(argv[i], "--lifetimes") == 0) {
             snapshot->lifetimes = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--no-symbolize") == 0) {
+            snapshot->no_symbolize = true;
             continue;
         }
         size_t known = 0;
@@ -115,6 +122,18 @@ static int check_process(struct snapshot *snapshot)
     return 1;
 }
 
+/* Signals wait meanwhile; those from the terminal end it, and the profile stays as it is. */
+static void symbolize(struct snapshot *snapshot, const char *path)
+{
+    struct symbolized result;
+    if (snapshot->no_symbolize || access(path, F_OK) < 0 ||
+        symbolizer_file(&snapshot->symbolizer, path, path, &result) < 0)
+        return;
+    for (size_t i = 0; i < result.object_count && snapshot->answers == 1; i++)
+        symbolizer_complain(&result.objects[i]);
+    symbolized_free(&result);
+}
+
 static void hear_of_profile(void *context, const struct report *report)
 {
     struct snapshot *snapshot = context;
@@ -123,6 +142,7 @@ static void hear_of_profile(void *context, const struct report *report)
         snapshot->errors++;
         say("process %d could not write %s: %s", report->pid, report->path, report->error);
     } else {
+        symbolize(snapshot, report->path);
         printf("%s: %s\n", report->path, report_numbers(report));
         fflush(stdout);
     }
@@ -246,5 +266,8 @@ int snapshot_command(int argc, char **argv)
     r = check_process(&snapshot);
     if (r != 0)
         return r;
-    return ask_repeatedly(&snapshot);
+    snapshot.symbolizer.processes = symbolizer_processes();
+    r = ask_repeatedly(&snapshot);
+    symbolizer_free(&snapshot.symbolizer);
+    return r;
 }

@@ -28,6 +28,13 @@ struct symbolize {
     struct symbolizer symbolizer;
 };
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+    interrupted = signal;
+}
+
 /* ---- a bar on the terminal ---- */
 
 static int64_t began; /* by the steady clock */
@@ -184,13 +191,17 @@ int symbolize_command(int argc, char **argv)
         return EXIT_OURSELVES;
     symbolize.symbolizer.search.directories = symbolize.directories;
     symbolize.symbolizer.processes = symbolizer_processes();
+    symbolize.symbolizer.stop = &interrupted;
     if (isatty(STDERR_FILENO))
         symbolize.symbolizer.progress = show_progress;
+    struct sigaction action = {.sa_handler = interrupt};
+    for (const int *signal = (const int[]){SIGINT, SIGTERM, SIGHUP, 0}; *signal; signal++)
+        sigaction(*signal, &action, NULL);
     int r = take_options(&symbolize, argc, argv, &done);
     for (size_t i = 0; r == 0 && !done && i < symbolize.file_count; i++) {
         int error = symbolize_one(&symbolize, symbolize.files[i]);
         if (error == -EINTR)
-            r = 128 + SIGINT;
+            r = 128 + (interrupted ? interrupted : SIGINT);
         else if (error < 0)
             r = 1;
     }

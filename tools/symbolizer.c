@@ -2,47 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "object_process.h"
 #include "replace.h"
+#include "symbolizer_object.h"
 #include "tool.h"
 
 #define NO_MEMORY "what is in it does not fit into memory"
-
-/* How long a wait for answers lasts before progress is told again. */
-#define PROGRESS_MS 100
-
-/* A place that was asked for. */
-struct known {
-    uint64_t offset;
-    uint32_t answer;                               /* its index */
-    const Perftools__Profiles__Location *location; /* NULL: nothing is known of it */
-};
-
-struct answer {
-    struct edit edit;
-    uint64_t *ids; /* what its functions have become in this profile, by id; 0: not yet */
-};
-
-struct symbolizer_object {
-    char *path;
-    struct ht_build_id build_id;
-    enum object_state state;
-    struct answer *answers;
-    size_t answer_count;
-    struct known *known; /* sorted by offset */
-    size_t known_count;
-
-    /* Of this profile, and of those that are asked for now. */
-    struct debug_segment *segments;
-    struct object_want *wants;
-    size_t segment_count, segment_room, want_count, want_room;
-    size_t result; /* its index among the results */
-};
 
 /* What one profile needs. Indices are those of its mappings. */
 struct task {
@@ -59,20 +27,6 @@ struct task {
     struct symbolized result;
     bool has_failed; /* no memory */
 };
-
-static bool grow(void *items_, size_t count, size_t *room, size_t size)
-{
-    void **items = items_;
-    if (count < *room)
-        return true;
-    size_t wanted = *room ? *room * 2 : 16;
-    void *moved = realloc(*items, wanted * size);
-    if (!moved)
-        return false;
-    *items = moved;
-    *room = wanted;
-    return true;
-}
 
 /* ---- the objects of a profile ---- */
 
@@ -97,41 +51,6 @@ static void parse_build_id(const char *text, struct ht_build_id *ret_id)
         ret_id->bytes[i] = (uint8_t)(high << 4 | low);
     }
     ret_id->size = (uint8_t)(length / 2);
-}
-
-static struct symbolizer_object *add_object(struct symbolizer *symbolizer, const char *path,
-                                            const struct ht_build_id *build_id)
-{
-    for (size_t i = 0; i < symbolizer->object_count; i++) {
-        struct symbolizer_object *object = symbolizer->objects[i];
-        if (strcmp(object->path, path) == 0 && object->build_id.size == build_id->size &&
-            memcmp(object->build_id.bytes, build_id->bytes, build_id->size) == 0)
-            return object;
-    }
-    struct symbolizer_object *object = calloc(1, sizeof(*object));
-    if (!object || !(object->path = strdup(path)) ||
-        !grow(&symbolizer->objects, symbolizer->object_count, &symbolizer->object_room,
-              sizeof(struct symbolizer_object *))) {
-        if (object)
-            free(object->path);
-        free(object);
-        return NULL;
-    }
-    object->build_id = *build_id;
-    symbolizer->objects[symbolizer->object_count++] = object;
-    return object;
-}
-
-static bool add_segment(struct symbolizer_object *object,
-                        const Perftools__Profiles__Mapping *mapping, uint32_t *ret_segment)
-{
-    if (!grow(&object->segments, object->segment_count, &object->segment_room,
-              sizeof(*object->segments)))
-        return false;
-    *ret_segment = (uint32_t)object->segment_count;
-    object->segments[object->segment_count++] =
-        (struct debug_segment){mapping->file_offset, mapping->memory_limit - mapping->memory_start};
-    return true;
 }
 
 /* The result of an object, which begins with its first mapping. */
@@ -162,11 +81,14 @@ static bool take_mapping(struct task *task, size_t index)
     if (*path != '/' || mapping->memory_limit <= mapping->memory_start)
         return true;
     parse_build_id(hex, &build_id);
-    struct symbolizer_object *object = add_object(task->symbolizer, path, &build_id);
+    struct symbolizer_object *object = symbolizer_object_get(task->symbolizer, path, &build_id);
     if (!object || !add_result(task, object, mapping->has_line_numbers))
         return false;
     taken->object = object;
-    return add_segment(object, mapping, &taken->segment);
+    const struct debug_segment segment = {mapping->file_offset,
+                                          mapping->memory_limit - mapping->memory_start};
+    taken->segment = (uint32_t)object->segment_count;
+    return symbolizer_object_add_segment(object, &segment);
 }
 
 static int compare_mappings(const void *a_, const void *b_)
@@ -179,8 +101,7 @@ static bool take_mappings(struct task *task)
 {
     struct symbolizer *symbolizer = task->symbolizer;
     size_t count = task->edit.mapping_count;
-    for (size_t i = 0; i < symbolizer->object_count; i++)
-        symbolizer->objects[i]->segment_count = symbolizer->objects[i]->want_count = 0;
+    symbolizer_begin(symbolizer);
     task->mappings = calloc(count + 1, sizeof(*task->mappings));
     task->result.objects = calloc(count + 1, sizeof(*task->result.objects));
     bool done = task->mappings && task->result.objects;
@@ -224,20 +145,6 @@ static bool offset_of(const struct task *task, const Perftools__Profiles__Locati
     return true;
 }
 
-static const struct known *find_known(const struct symbolizer_object *object, uint64_t offset)
-{
-    size_t low = 0, high = object->known_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (object->known[middle].offset < offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    bool is_known = low < object->known_count && object->known[low].offset == offset;
-    return is_known ? &object->known[low] : NULL;
-}
-
 static bool take_locations(struct task *task)
 {
     for (size_t i = 0; i < task->edit.location_count; i++) {
@@ -248,157 +155,20 @@ static bool take_locations(struct task *task)
         struct symbolizer_object *object = mapping->object;
         task->result.objects[object->result].places++;
         task->result.places++;
-        if (find_known(object, offset))
+        if (symbolizer_object_find(object, offset))
             continue;
-        if (!grow(&object->wants, object->want_count, &object->want_room, sizeof(*object->wants)))
+        const struct object_want want = {offset, mapping->segment};
+        if (!symbolizer_object_add_want(object, &want))
             return false;
-        object->wants[object->want_count++] = (struct object_want){offset, mapping->segment};
     }
     return true;
-}
-
-/* ---- asking ---- */
-
-static int compare_wants(const void *a_, const void *b_)
-{
-    const struct object_want *a = a_, *b = b_;
-    if (a->segment != b->segment)
-        return a->segment < b->segment ? -1 : 1;
-    return a->offset < b->offset ? -1 : a->offset > b->offset;
-}
-
-static int compare_known(const void *a_, const void *b_)
-{
-    const struct known *a = a_, *b = b_;
-    return a->offset < b->offset ? -1 : a->offset > b->offset;
-}
-
-/* Remembers what was answered to the wants, and that nothing was to the others. */
-static bool learn(struct symbolizer_object *object, struct edit *edit)
-{
-    size_t room = object->known_count + object->want_count;
-    struct known *known = realloc(object->known, (room + 1) * sizeof(*known));
-    struct answer *answers =
-        realloc(object->answers, (object->answer_count + 1) * sizeof(*answers));
-    object->known = known ? known : object->known;
-    object->answers = answers ? answers : object->answers;
-    if (!known || !answers)
-        return false;
-    answers[object->answer_count] = (struct answer){.edit = *edit};
-    struct known *added = known + object->known_count;
-    for (size_t i = 0; i < object->want_count; i++)
-        added[i] = (struct known){object->wants[i].offset, (uint32_t)object->answer_count, NULL};
-    for (size_t i = 0; i < edit->location_count; i++) {
-        const Perftools__Profiles__Location *location = edit->locations[i];
-        if (location->id >= 1 && location->id <= object->want_count && location->n_line > 0)
-            added[location->id - 1].location = location;
-    }
-    object->answer_count++;
-    object->known_count = room;
-    qsort(known, room, sizeof(*known), compare_known);
-    if (edit->mapping_count > 0 && edit->mappings[0]->id <= OBJECT_IS_BROKEN)
-        object->state = (enum object_state)edit->mappings[0]->id;
-    return true;
-}
-
-/* Those that are asked now. */
-struct round {
-    struct asked {
-        struct object_process process;
-        struct symbolizer_object *object;
-    } * asked;
-    struct pollfd *fds;
-    size_t count, room;
-    size_t next;      /* the object that comes next */
-    size_t done, all; /* places */
-};
-
-static struct object_request request_of(const struct symbolizer_object *object)
-{
-    return (struct object_request){.path = object->path,
-                                   .build_id = object->build_id,
-                                   .segments = object->segments,
-                                   .segment_count = object->segment_count,
-                                   .wants = object->wants,
-                                   .want_count = object->want_count};
-}
-
-static int start_next(struct symbolizer *symbolizer, struct round *round)
-{
-    struct symbolizer_object *object = symbolizer->objects[round->next++];
-    if (object->want_count == 0)
-        return 0;
-    qsort(object->wants, object->want_count, sizeof(*object->wants), compare_wants);
-    struct object_request request = request_of(object);
-    struct asked *asked = &round->asked[round->count];
-    int r = object_process_start(&symbolizer->search, &request, &asked->process);
-    if (r < 0)
-        return r;
-    asked->object = object;
-    round->count++;
-    return 0;
-}
-
-static int finish(struct round *round, size_t i)
-{
-    struct asked asked = round->asked[i];
-    struct edit answer;
-    round->asked[i] = round->asked[--round->count];
-    round->done += asked.object->want_count;
-    int r = object_process_finish(&asked.process, &answer);
-    if (r == -EINTR)
-        return r;
-    if (r < 0) {
-        asked.object->state = OBJECT_IS_BROKEN;
-        return 0;
-    }
-    if (learn(asked.object, &answer))
-        return 0;
-    edit_free(&answer);
-    return -ENOMEM;
-}
-
-static int wait_for_any(struct symbolizer *symbolizer, struct round *round)
-{
-    for (size_t i = 0; i < round->count; i++)
-        round->fds[i] = (struct pollfd){.fd = round->asked[i].process.fd, .events = POLLIN};
-    poll(round->fds, round->count, symbolizer->progress ? PROGRESS_MS : -1);
-    int r = 0;
-    for (size_t i = round->count; i-- > 0 && r == 0;)
-        if (object_process_read(&round->asked[i].process))
-            r = finish(round, i);
-    if (symbolizer->progress)
-        symbolizer->progress(round->done, round->all);
-    return r;
-}
-
-static int ask(struct symbolizer *symbolizer)
-{
-    size_t room = ht_max(symbolizer->processes, 1);
-    struct round round = {.room = room,
-                          .asked = calloc(room, sizeof(*round.asked)),
-                          .fds = calloc(room, sizeof(*round.fds))};
-    int r = round.asked && round.fds ? 0 : -ENOMEM;
-    for (size_t i = 0; i < symbolizer->object_count; i++)
-        round.all += symbolizer->objects[i]->want_count;
-    while (r == 0 && (round.count > 0 || round.next < symbolizer->object_count)) {
-        while (r == 0 && round.count < room && round.next < symbolizer->object_count)
-            r = start_next(symbolizer, &round);
-        if (r == 0 && round.count > 0)
-            r = wait_for_any(symbolizer, &round);
-    }
-    for (size_t i = 0; i < round.count; i++)
-        object_process_kill(&round.asked[i].process);
-    free(round.asked);
-    free(round.fds);
-    return r;
 }
 
 /* ---- the profile with what was found ---- */
 
 /* A function of an answer as one of the profile; 0 without memory. `before` gives the names when the
  * answer has only a line; it may be NULL, then there is nothing to be said. */
-static uint64_t take_function(struct task *task, struct answer *answer, uint64_t id,
+static uint64_t take_function(struct task *task, struct symbolizer_answer *answer, uint64_t id,
                               const Perftools__Profiles__Function *before)
 {
     struct edit *from = &answer->edit, *to = &task->edit;
@@ -426,7 +196,8 @@ static uint64_t take_function(struct task *task, struct answer *answer, uint64_t
     return new;
 }
 
-static bool has_file(const struct answer *answer, const Perftools__Profiles__Location *location)
+static bool has_file(const struct symbolizer_answer *answer,
+                     const Perftools__Profiles__Location *location)
 {
     for (size_t i = 0; i < location->n_line; i++) {
         const Perftools__Profiles__Function *function =
@@ -437,7 +208,8 @@ static bool has_file(const struct answer *answer, const Perftools__Profiles__Loc
     return false;
 }
 
-static bool is_nameless(const struct answer *answer, const Perftools__Profiles__Line *line)
+static bool is_nameless(const struct symbolizer_answer *answer,
+                        const Perftools__Profiles__Line *line)
 {
     const Perftools__Profiles__Function *function = edit_function(&answer->edit, line->function_id);
     return !function || function->name == 0;
@@ -454,7 +226,7 @@ static bool is_unnamed(struct task *task, const Perftools__Profiles__Location *l
     return name->size == 0 || name->bytes[0] == '[';
 }
 
-static bool apply(struct task *task, struct answer *answer,
+static bool apply(struct task *task, struct symbolizer_answer *answer,
                   const Perftools__Profiles__Location *found,
                   Perftools__Profiles__Location *location)
 {
@@ -486,9 +258,9 @@ static bool change_location(struct task *task, Perftools__Profiles__Location *lo
     bool done = true;
     if (offset_of(task, location, &taken, &offset)) {
         struct symbolized_object *result = &task->result.objects[taken->object->result];
-        const struct known *known = find_known(taken->object, offset);
+        const struct symbolizer_known *known = symbolizer_object_find(taken->object, offset);
         const Perftools__Profiles__Location *found = known ? known->location : NULL;
-        struct answer *answer = found ? &taken->object->answers[known->answer] : NULL;
+        struct symbolizer_answer *answer = found ? &taken->object->answers[known->answer] : NULL;
         bool adds_file = found && has_file(answer, found);
         if (adds_file || (found && is_unnamed(task, location)))
             done = apply(task, answer, found, location);
@@ -515,7 +287,6 @@ static void change_mapping(struct task *task, const struct task_mapping *mapping
 
 static bool change(struct task *task)
 {
-    struct symbolizer *symbolizer = task->symbolizer;
     for (size_t i = 0; i < task->edit.location_count; i++)
         if (!change_location(task, task->edit.locations[i]))
             return false;
@@ -525,11 +296,6 @@ static bool change(struct task *task)
         if (mapping->object)
             task->result.objects[mapping->object->result].state = mapping->object->state;
     }
-    for (size_t i = 0; i < symbolizer->object_count; i++)
-        for (size_t j = 0; j < symbolizer->objects[i]->answer_count; j++) {
-            free(symbolizer->objects[i]->answers[j].ids);
-            symbolizer->objects[i]->answers[j].ids = NULL;
-        }
     return true;
 }
 
@@ -564,11 +330,11 @@ static int write_result(struct task *task, const char *to, const struct stat *re
     return r;
 }
 
-static int symbolize(struct task *task)
+static int symbolize(struct task *task, const struct stat *profile)
 {
     if (!take_mappings(task) || !take_locations(task))
         return -ENOMEM;
-    int r = ask(task->symbolizer);
+    int r = symbolizer_ask(task->symbolizer, profile);
     if (r == 0 && !change(task))
         r = -ENOMEM;
     return r;
@@ -579,15 +345,15 @@ int symbolizer_file(struct symbolizer *symbolizer, const char *from, const char 
 {
     struct task task = {.symbolizer = symbolizer};
     struct stat status;
-    bool in_place = strcmp(from, to) == 0 && strcmp(from, "-") != 0;
-    const char *name = strcmp(from, "-") == 0 ? "standard input" : from;
-    const char *problem =
-        in_place && stat(from, &status) < 0 ? strerror(errno) : edit_read(from, &task.edit);
+    bool is_stdin = strcmp(from, "-") == 0, in_place = strcmp(from, to) == 0 && !is_stdin;
+    const char *name = is_stdin ? "standard input" : from;
+    bool is_there = (is_stdin ? fstat(STDIN_FILENO, &status) : stat(from, &status)) == 0;
+    const char *problem = is_there ? edit_read(from, &task.edit) : strerror(errno);
     if (problem) {
         say("%s: %s", name, problem);
         return -EINVAL;
     }
-    int r = symbolize(&task);
+    int r = symbolize(&task, &status);
     if (r == 0 && (task.result.is_changed || !in_place)) {
         r = write_result(&task, to, in_place ? &status : NULL);
         if (r == -ESTALE)
@@ -613,22 +379,4 @@ void symbolized_free(struct symbolized *result)
 {
     free(result->objects);
     *result = (struct symbolized){0};
-}
-
-void symbolizer_free(struct symbolizer *symbolizer)
-{
-    for (size_t i = 0; i < symbolizer->object_count; i++) {
-        struct symbolizer_object *object = symbolizer->objects[i];
-        for (size_t j = 0; j < object->answer_count; j++)
-            edit_free(&object->answers[j].edit);
-        free(object->answers);
-        free(object->known);
-        free(object->segments);
-        free(object->wants);
-        free(object->path);
-        free(object);
-    }
-    free(symbolizer->objects);
-    symbolizer->objects = NULL;
-    symbolizer->object_count = symbolizer->object_room = 0;
 }

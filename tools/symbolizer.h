@@ -11,6 +11,8 @@
 #ifndef HT_TOOL_SYMBOLIZER_H
 #define HT_TOOL_SYMBOLIZER_H
 
+#include <signal.h>
+
 #include "object.h"
 
 struct symbolizer_object; /* an object that was loaded, and what is known of it */
@@ -20,6 +22,7 @@ struct symbolizer {
     unsigned processes; /* at most so many at once; 0: one */
     /* Called now and then, with how much of all places has been looked up; may be NULL. */
     void (*progress)(size_t done, size_t all);
+    const volatile sig_atomic_t *stop; /* that we are told to end, if it may be; or NULL */
     struct symbolizer_object **objects;
     size_t object_count, object_room;
 };
@@ -47,6 +50,8 @@ struct symbolized {
  * wrong, and nothing was changed. */
 int symbolizer_file(struct symbolizer *symbolizer, const char *from, const char *to,
                     struct symbolized *ret_result);
+/* The path of an object, the same text as in the results. */
+const char *symbolizer_path(const struct symbolizer *symbolizer, size_t object);
 void symbolized_free(struct symbolized *result);
 void symbolizer_free(struct symbolizer *symbolizer);
 

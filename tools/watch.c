@@ -126,3 +126,21 @@ bool watch_wait(struct watch *watch, pid_t program, int *ret_status)
     }
     return has_ended;
 }
+
+static bool is_end(uint32_t signal)
+{
+    return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
+}
+
+bool watch_wait_other(struct watch *watch, pid_t pid)
+{
+    struct pollfd fd = {.fd = watch->signals, .events = POLLIN};
+    while (waitpid(pid, NULL, WNOHANG) == 0) {
+        struct signalfd_siginfo info;
+        poll(&fd, 1, -1);
+        while (read(watch->signals, &info, sizeof(info)) == sizeof(info))
+            if (is_end(info.ssi_signo))
+                return false;
+    }
+    return true;
+}

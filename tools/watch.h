@@ -28,6 +28,9 @@ struct watch {
 int watch_start(struct watch *watch, const char *path, int profile_signal);
 /* True when the program has ended; false when there may be something new in the file. */
 bool watch_wait(struct watch *watch, pid_t program, int *ret_status);
+/* Waits for another process of ours when the program has ended. False when a signal said before that
+ * it should end, too. */
+bool watch_wait_other(struct watch *watch, pid_t pid);
 /* Back to what was; in the child before exec, in the parent at the end. */
 void watch_undo(struct watch *watch);
 

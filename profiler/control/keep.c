@@ -13,10 +13,10 @@
 /* Names of one process differ in their numbers, by less than this. */
 #define GROWTH 40u
 
+/* A profile is ours as long as its time is: heaptap symbolize puts another file in its place, which
+ * has the same. */
 struct kept {
     dev_t device;
-    ino_t inode;
-    off_t size;
     struct timespec changed;
     char path[]; /* path_size bytes */
 };
@@ -49,9 +49,8 @@ static bool make_ring(const char *path)
 static void remove_if_same(const struct kept *kept)
 {
     struct stat now;
-    if (lstat(kept->path, &now) == 0 && now.st_dev == kept->device && now.st_ino == kept->inode &&
-        now.st_size == kept->size && now.st_mtim.tv_sec == kept->changed.tv_sec &&
-        now.st_mtim.tv_nsec == kept->changed.tv_nsec)
+    if (lstat(kept->path, &now) == 0 && now.st_dev == kept->device && S_ISREG(now.st_mode) &&
+        now.st_mtim.tv_sec == kept->changed.tv_sec && now.st_mtim.tv_nsec == kept->changed.tv_nsec)
         ht_os_unlink(kept->path);
 }
 
@@ -68,8 +67,6 @@ void ht_keep_written(const char *path)
     else
         used++;
     kept->device = status.st_dev;
-    kept->inode = status.st_ino;
-    kept->size = status.st_size;
     kept->changed = status.st_mtim;
     memcpy(kept->path, path, length + 1);
     next = (next + 1) % wanted;
