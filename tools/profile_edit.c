@@ -1,11 +1,8 @@
 #include "profile_edit.h"
 
-#include <errno.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #define MEMORY_MAX ((size_t)4 << 30)
 
@@ -303,7 +300,9 @@ static const void *find_or_add(void **tree, const void *key, size_t size,
 
 static bool index_strings(struct edit *edit)
 {
-    for (size_t i = 0; !edit->string_tree && i < edit->string_count; i++) {
+    if (edit->string_tree)
+        return true;
+    for (size_t i = 0; i < edit->string_count; i++) {
         struct string_key key = {.text = edit->strings[i], .index = (int64_t)i};
         if (!find_or_add(&edit->string_tree, &key, sizeof(key), compare_strings))
             return false;
@@ -333,7 +332,9 @@ static int compare_function_keys(const void *a, const void *b)
 
 static bool index_functions(struct edit *edit)
 {
-    for (size_t i = 0; !edit->function_tree && i < edit->function_count; i++) {
+    if (edit->function_tree)
+        return true;
+    for (size_t i = 0; i < edit->function_count; i++) {
         const Perftools__Profiles__Function *function = edit->functions[i];
         struct function_key key = {function->name, function->system_name, function->filename,
                                    function->start_line, function->id};
@@ -406,7 +407,7 @@ Perftools__Profiles__Location *edit_add_location(struct edit *edit, size_t line_
     return location;
 }
 
-static size_t place_of(const struct edit *edit, uint64_t id)
+size_t edit_function_place(const struct edit *edit, uint64_t id)
 {
     size_t low = 0, high = edit->function_count;
     while (low < high) {
@@ -421,138 +422,7 @@ static size_t place_of(const struct edit *edit, uint64_t id)
 
 const Perftools__Profiles__Function *edit_function(const struct edit *edit, uint64_t id)
 {
-    size_t place = place_of(edit, id);
+    size_t place = edit_function_place(edit, id);
     return place < edit->function_count && edit->functions[place]->id == id ? edit->functions[place]
                                                                             : NULL;
-}
-
-/* ---- writing ---- */
-
-struct writer {
-    z_stream stream;
-    int fd, error;
-    uint8_t out[1 << 16];
-    uint8_t *message; /* a packed one */
-    size_t room;
-};
-
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, data, size);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        size -= (size_t)n;
-    }
-    return 0;
-}
-
-static void put(struct writer *writer, const void *data, size_t size, int flush)
-{
-    z_stream *stream = &writer->stream;
-    stream->next_in = (z_const Bytef *)(uintptr_t)data;
-    stream->avail_in = (uInt)size; /* a profile is at most PROFILE_FILE_MAX */
-    do {
-        stream->next_out = writer->out;
-        stream->avail_out = sizeof(writer->out);
-        deflate(stream, flush);
-        size_t used = sizeof(writer->out) - stream->avail_out;
-        if (writer->error == 0 && used > 0)
-            writer->error = write_all(writer->fd, writer->out, used);
-    } while (stream->avail_out == 0);
-}
-
-static void put_header(struct writer *writer, unsigned field, size_t size)
-{
-    uint8_t header[12] = {(uint8_t)(field << 3 | WIRE_LENGTH)};
-    size_t used = 1;
-    for (; size >= 0x80; size >>= 7)
-        header[used++] = (uint8_t)(size | 0x80);
-    header[used++] = (uint8_t)size;
-    put(writer, header, used, Z_NO_FLUSH);
-}
-
-static void put_message(struct writer *writer, unsigned field, const ProtobufCMessage *message)
-{
-    size_t size = protobuf_c_message_get_packed_size(message);
-    if (size > writer->room) {
-        uint8_t *moved = realloc(writer->message, size * 2);
-        if (!moved) {
-            writer->error = -ENOMEM;
-            return;
-        }
-        writer->message = moved;
-        writer->room = size * 2;
-    }
-    protobuf_c_message_pack(message, writer->message);
-    put_header(writer, field, size);
-    put(writer, writer->message, size, Z_NO_FLUSH);
-}
-
-/* Numbers the functions that are used from 1, and tells their old places of it. */
-static bool renumber(struct edit *edit, bool **ret_is_used)
-{
-    bool *is_used = calloc(edit->function_count + 1, sizeof(*is_used));
-    uint64_t *ids = calloc(edit->function_count + 1, sizeof(*ids));
-    if (!is_used || !ids) {
-        free(is_used);
-        free(ids);
-        return false;
-    }
-    for (size_t i = 0; i < edit->location_count; i++)
-        for (size_t j = 0; j < edit->locations[i]->n_line; j++)
-            is_used[place_of(edit, edit->locations[i]->line[j]->function_id)] = true;
-    uint64_t id = 0;
-    for (size_t i = 0; i < edit->function_count; i++)
-        ids[i] = is_used[i] ? ++id : 0;
-    for (size_t i = 0; i < edit->location_count; i++)
-        for (size_t j = 0; j < edit->locations[i]->n_line; j++) {
-            Perftools__Profiles__Line *line = edit->locations[i]->line[j];
-            line->function_id = ids[place_of(edit, line->function_id)];
-        }
-    for (size_t i = 0; i < edit->function_count; i++)
-        edit->functions[i]->id = ids[i];
-    free(ids);
-    *ret_is_used = is_used;
-    return true;
-}
-
-static void put_all(struct writer *writer, const struct edit *edit, const bool *is_used)
-{
-    for (size_t i = 0; i < edit->kept_count; i++)
-        put(writer, edit->data + edit->kept[i].start, edit->kept[i].size, Z_NO_FLUSH);
-    for (size_t i = edit->strings_in_file; i < edit->string_count; i++) {
-        put_header(writer, STRING, edit->strings[i].size);
-        put(writer, edit->strings[i].bytes, edit->strings[i].size, Z_NO_FLUSH);
-    }
-    for (size_t i = 0; i < edit->mapping_count; i++)
-        put_message(writer, MAPPING, &edit->mappings[i]->base);
-    for (size_t i = 0; i < edit->function_count; i++)
-        if (is_used[i])
-            put_message(writer, FUNCTION, &edit->functions[i]->base);
-    for (size_t i = 0; i < edit->location_count; i++)
-        put_message(writer, LOCATION, &edit->locations[i]->base);
-    put(writer, NULL, 0, Z_FINISH);
-}
-
-int edit_write(struct edit *edit, int fd)
-{
-    struct writer *writer = calloc(1, sizeof(*writer));
-    bool *is_used = NULL;
-    int r = -ENOMEM;
-    if (writer && renumber(edit, &is_used) &&
-        deflateInit2(&writer->stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK) {
-        writer->fd = fd;
-        put_all(writer, edit, is_used);
-        deflateEnd(&writer->stream);
-        r = writer->error;
-    }
-    if (writer)
-        free(writer->message);
-    free(is_used);
-    free(writer);
-    return r;
 }

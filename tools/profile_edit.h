@@ -58,6 +58,8 @@ uint64_t edit_add_function(struct edit *edit, const char *name, const char *syst
                            const char *file, int64_t start_line);
 /* The function with this id, or NULL. */
 const Perftools__Profiles__Function *edit_function(const struct edit *edit, uint64_t id);
+/* Its index, or that of the first one behind it. */
+size_t edit_function_place(const struct edit *edit, uint64_t id);
 
 /* A mapping more of a file; false without memory. */
 bool edit_add_mapping(struct edit *edit, uint64_t id, const char *path);
