@@ -98,7 +98,9 @@ static void name_function(struct search *search, Dwarf_Die *die, struct debug_fr
     frame->linkage_name = text_of(die, DW_AT_linkage_name);
     if (!*frame->linkage_name)
         frame->linkage_name = text_of(die, DW_AT_MIPS_linkage_name);
-    frame->scoped_name = *frame->linkage_name ? "" : debug_names_scoped(&search->names, die);
+    const char *linkage_name = frame->linkage_name;
+    bool is_mangled = strncmp(linkage_name, "_Z", 2) == 0 || strncmp(linkage_name, "_R", 2) == 0;
+    frame->scoped_name = is_mangled ? frame->name : debug_names_scoped(&search->names, die);
     const char *file = dwarf_decl_file(die);
     if (!file || strcmp(file, frame->file) != 0 || dwarf_decl_line(die, &frame->start_line) != 0 ||
         frame->start_line < 0)

@@ -14,11 +14,12 @@
 struct debug_frame {
     const char *name;         /* as in the source, without its scope; "" when it is not known */
     const char *linkage_name; /* the linker's; "" when it has none */
-    const char *scoped_name;  /* "outer::{lambda()}::operator()", where there is no linkage name */
-    const char *directory;    /* where the compiler ran; "" when it is not known */
-    const char *file;         /* in that directory, unless it is absolute; "" when not known */
-    int line, column;         /* 0: not known, or of no line */
-    int start_line;           /* where the function begins; 0 when not known, or in another file */
+    const char
+        *scoped_name;      /* debug_names.h, if the linker's cannot be demangled; else as `name` */
+    const char *directory; /* where the compiler ran; "" when it is not known */
+    const char *file;      /* in that directory, unless it is absolute; "" when not known */
+    int line, column;      /* 0: not known, or of no line */
+    int start_line;        /* where the function begins; 0 when not known, or in another file */
 };
 
 struct debug_place {

@@ -47,22 +47,38 @@ static void append(char *text, const char *name)
     snprintf(text + length, NAME_SIZE - length, "%s%s", length > 0 ? "::" : "", part);
 }
 
-static void append_scope(char *text, Dwarf_Die *die)
+/* The linker's name of a function has all of its scopes; the DIE of its definition may stand outside
+ * of them. False when it has none. */
+static bool replace_by_linkage_name(char *text, Dwarf_Die *function)
 {
-    const char *name = dwarf_diename(die);
+    Dwarf_Attribute attribute;
+    const char *name =
+        dwarf_formstring(dwarf_attr_integrate(function, DW_AT_linkage_name, &attribute));
+    return name && ht_demangle(name, text, NAME_SIZE);
+}
+
+/* `name` is that of the function whose scopes these are. */
+static void append_scope(char *text, Dwarf_Die *die, const char *name)
+{
+    const char *scope = dwarf_diename(die);
     switch (dwarf_tag(die)) {
     case DW_TAG_namespace:
-        append(text, name ? name : "(anonymous namespace)");
+        append(text, scope ? scope : "(anonymous namespace)");
         break;
     case DW_TAG_class_type:
     case DW_TAG_structure_type:
     case DW_TAG_union_type:
-        append(text, name ? name : "{unnamed}");
+        if (!scope)
+            scope = strncmp(name, "operator()", 10) == 0 ? "<lambda" : "{unnamed}";
+        append(text, scope);
         break;
     case DW_TAG_subprogram:
+        if (scope && !replace_by_linkage_name(text, die))
+            append(text, scope);
+        break;
     case DW_TAG_module:
-        if (name)
-            append(text, name);
+        if (scope)
+            append(text, scope);
         break;
     default:
         break;
@@ -71,7 +87,7 @@ static void append_scope(char *text, Dwarf_Die *die)
 
 /* DIEs have no way up. But they come in the order of the tree, so that the one at `offset` is within
  * the last child that begins before it. */
-static void find_scopes(Dwarf_Die *unit, Dwarf_Off offset, char *text)
+static void find_scopes(Dwarf_Die *unit, Dwarf_Off offset, const char *name, char *text)
 {
     Dwarf_Die scope = *unit;
     for (unsigned i = 0; i < NESTING_MAX; i++) {
@@ -83,7 +99,7 @@ static void find_scopes(Dwarf_Die *unit, Dwarf_Off offset, char *text)
         while (dwarf_siblingof(&child, &next) == 0 && dwarf_dieoffset(&next) <= offset);
         if (dwarf_dieoffset(&child) == offset)
             return;
-        append_scope(text, &child);
+        append_scope(text, &child, name);
         scope = child;
     }
 }
@@ -103,7 +119,8 @@ static const char *remember(struct debug_names *names, const void *die, const ch
     return known->name;
 }
 
-static bool is_cxx(Dwarf_Die *unit)
+/* Others have their scopes in the linker's name, or have none. */
+static bool has_scopes(Dwarf_Die *unit)
 {
     switch (dwarf_srclang(unit)) {
     case DW_LANG_C_plus_plus:
@@ -111,6 +128,10 @@ static bool is_cxx(Dwarf_Die *unit)
     case DW_LANG_C_plus_plus_11:
     case DW_LANG_C_plus_plus_14:
     case DW_LANG_ObjC_plus_plus:
+    case DW_LANG_Fortran90:
+    case DW_LANG_Fortran95:
+    case DW_LANG_Fortran03:
+    case DW_LANG_Fortran08:
         return true;
     default:
         return false;
@@ -122,14 +143,14 @@ const char *debug_names_scoped(struct debug_names *names, Dwarf_Die *function)
     Dwarf_Die die = *function, unit;
     go_to_declaration(&die);
     const char *name = dwarf_diename(&die);
-    if (!name || !dwarf_diecu(&die, &unit, NULL, NULL) || !is_cxx(&unit))
+    if (!name || !dwarf_diecu(&die, &unit, NULL, NULL) || !has_scopes(&unit))
         return name ? name : "";
     struct known wanted = {.die = die.addr};
     const void *known = tfind(&wanted, &names->known, compare);
     if (known)
         return (*(const struct known *const *)known)->name;
     char text[NAME_SIZE] = "";
-    find_scopes(&unit, dwarf_dieoffset(&die), text);
+    find_scopes(&unit, dwarf_dieoffset(&die), name, text);
     append(text, name);
     return remember(names, die.addr, text);
 }

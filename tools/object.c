@@ -123,8 +123,8 @@ static void name_by_debug(struct reading *reading, size_t index, const struct de
     if (*frame->linkage_name) {
         copy(ret_naming->system_name, sizeof(ret_naming->system_name), frame->linkage_name);
         if (!ht_demangle(frame->linkage_name, ret_naming->name, sizeof(ret_naming->name)) &&
-            *frame->name)
-            copy(ret_naming->name, sizeof(ret_naming->name), frame->name);
+            *frame->scoped_name)
+            copy(ret_naming->name, sizeof(ret_naming->name), frame->scoped_name);
         return;
     }
     if (is_outermost && strcmp(frame->scoped_name, frame->name) != 0 &&

@@ -173,6 +173,8 @@ static int symbolize_one(struct symbolize *symbolize, const char *from)
     began = steady_nanos();
     int r = symbolizer_file(&symbolize->symbolizer, from, to, &result);
     clear_progress();
+    if (r == -ESTALE)
+        say("%s: it was replaced or removed meanwhile, and is left as it is now", to);
     if (r < 0)
         return r;
     if (!symbolize->quiet && strcmp(to, "-") != 0)

@@ -356,9 +356,7 @@ int symbolizer_file(struct symbolizer *symbolizer, const char *from, const char 
     int r = symbolize(&task, &status);
     if (r == 0 && (task.result.is_changed || !in_place)) {
         r = write_result(&task, to, in_place ? &status : NULL);
-        if (r == -ESTALE)
-            say("%s: it was replaced or removed meanwhile; it is left as it is now", name);
-        else if (r < 0)
+        if (r < 0 && r != -ESTALE)
             say("%s: cannot be written: %s", strcmp(to, "-") == 0 ? "standard output" : to,
                 strerror(-r));
     } else if (r == -ENOMEM) {

@@ -46,8 +46,8 @@ struct symbolized {
 
 /* Reads a profile, and writes what it has become to `to`, which may be the same: then it is replaced
  * at once, keeping owner, mode and time, and only if something has changed. "-" are standard input
- * and output. 0; -EINTR when we were told to end; else it has been said on standard error what is
- * wrong, and nothing was changed. */
+ * and output. 0; -EINTR when we were told to end; -ESTALE when the file was replaced or removed
+ * meanwhile; else it has been said on standard error what is wrong. Then nothing was changed. */
 int symbolizer_file(struct symbolizer *symbolizer, const char *from, const char *to,
                     struct symbolized *ret_result);
 /* The path of an object, the same text as in the results. */
