@@ -14,6 +14,8 @@
 #include "debug_names.h"
 #include "debug_scopes.h"
 
+#define SURELY_DEMANGLED 256u
+
 struct search {
     struct debug *debug;
     void (*visit)(void *context, const struct debug_place *place);
@@ -92,15 +94,20 @@ static const char *text_of(Dwarf_Die *die, unsigned name)
     return text ? text : "";
 }
 
+/* Long names may be more than the demangler is asked for. */
+static bool is_demangled(const char *name)
+{
+    return name[0] == '_' && (name[1] == 'Z' || name[1] == 'R') && strlen(name) < SURELY_DEMANGLED;
+}
+
 static void name_function(struct search *search, Dwarf_Die *die, struct debug_frame *frame)
 {
     frame->name = text_of(die, DW_AT_name);
     frame->linkage_name = text_of(die, DW_AT_linkage_name);
     if (!*frame->linkage_name)
         frame->linkage_name = text_of(die, DW_AT_MIPS_linkage_name);
-    const char *linkage_name = frame->linkage_name;
-    bool is_mangled = strncmp(linkage_name, "_Z", 2) == 0 || strncmp(linkage_name, "_R", 2) == 0;
-    frame->scoped_name = is_mangled ? frame->name : debug_names_scoped(&search->names, die);
+    frame->scoped_name =
+        is_demangled(frame->linkage_name) ? frame->name : debug_names_scoped(&search->names, die);
     const char *file = dwarf_decl_file(die);
     if (!file || strcmp(file, frame->file) != 0 || dwarf_decl_line(die, &frame->start_line) != 0 ||
         frame->start_line < 0)

@@ -119,8 +119,9 @@ static const char *remember(struct debug_names *names, const void *die, const ch
     return known->name;
 }
 
-/* Others have their scopes in the linker's name, or have none. */
-static bool has_scopes(Dwarf_Die *unit)
+/* Whether it is worth a search. In C++ only members lack a name that tells their scopes; other
+ * languages have their scopes in the linker's name, or have none. */
+static bool has_scopes(Dwarf_Die *function, Dwarf_Die *declaration, Dwarf_Die *unit)
 {
     switch (dwarf_srclang(unit)) {
     case DW_LANG_C_plus_plus:
@@ -128,6 +129,8 @@ static bool has_scopes(Dwarf_Die *unit)
     case DW_LANG_C_plus_plus_11:
     case DW_LANG_C_plus_plus_14:
     case DW_LANG_ObjC_plus_plus:
+        return dwarf_hasattr_integrate(function, DW_AT_object_pointer) ||
+               dwarf_hasattr(declaration, DW_AT_object_pointer);
     case DW_LANG_Fortran90:
     case DW_LANG_Fortran95:
     case DW_LANG_Fortran03:
@@ -143,7 +146,7 @@ const char *debug_names_scoped(struct debug_names *names, Dwarf_Die *function)
     Dwarf_Die die = *function, unit;
     go_to_declaration(&die);
     const char *name = dwarf_diename(&die);
-    if (!name || !dwarf_diecu(&die, &unit, NULL, NULL) || !has_scopes(&unit))
+    if (!name || !dwarf_diecu(&die, &unit, NULL, NULL) || !has_scopes(function, &die, &unit))
         return name ? name : "";
     struct known wanted = {.die = die.addr};
     const void *known = tfind(&wanted, &names->known, compare);

@@ -57,7 +57,7 @@ static void be_child(const struct debug_search *search, const struct object_requ
     offer_to_killer();
     struct edit answer;
     bool done = become_owner(profile) && object_read(search, request, &answer) &&
-                edit_write(&answer, fd) == 0;
+                edit_write(&answer, fd, 0) == 0;
     _exit(done ? 0 : 1);
 }
 

@@ -68,8 +68,8 @@ Perftools__Profiles__Location *edit_add_location(struct edit *edit, size_t line_
 /* New lines for a location, likewise. */
 bool edit_set_lines(struct edit *edit, Perftools__Profiles__Location *location, size_t count);
 
-/* Writes it, gzipped. Functions that no location refers to are left out, the others are numbered
+/* Writes it, gzipped at a level of zlib's. Functions that no location refers to are left out, the others are numbered
  * anew from 1: after that it can only be freed. 0 or -errno. */
-int edit_write(struct edit *edit, int fd);
+int edit_write(struct edit *edit, int fd, int level);
 
 #endif

@@ -8,8 +8,7 @@
 /* The numbers of the profile's fields, and the wire type of all of them. */
 enum { MAPPING = 3, LOCATION = 4, FUNCTION = 5, STRING = 6, WIRE_LENGTH = 2 };
 
-#define GZIP_LEVEL 6
-#define GZIP_ONLY  (15 + 16) /* for deflateInit2(): the largest window, gzip */
+#define GZIP_ONLY (15 + 16) /* for deflateInit2(): the largest window, gzip */
 
 struct writer {
     z_stream stream;
@@ -121,13 +120,13 @@ static void put_all(struct writer *writer, const struct edit *edit, const bool *
     put(writer, NULL, 0, Z_FINISH);
 }
 
-int edit_write(struct edit *edit, int fd)
+int edit_write(struct edit *edit, int fd, int level)
 {
     struct writer *writer = calloc(1, sizeof(*writer));
     bool *is_used = NULL;
     int r = -ENOMEM;
     if (writer && renumber(edit, &is_used) &&
-        deflateInit2(&writer->stream, GZIP_LEVEL, Z_DEFLATED, GZIP_ONLY, 8, Z_DEFAULT_STRATEGY) ==
+        deflateInit2(&writer->stream, level, Z_DEFLATED, GZIP_ONLY, 8, Z_DEFAULT_STRATEGY) ==
             Z_OK) {
         writer->fd = fd;
         put_all(writer, edit, is_used);

@@ -10,6 +10,8 @@
 #include "symbolizer_object.h"
 #include "tool.h"
 
+#define GZIP_LEVEL 6
+
 #define NO_MEMORY "what is in it does not fit into memory"
 
 /* What one profile needs. Indices are those of its mappings. */
@@ -308,7 +310,7 @@ static int write_through(struct edit *edit, const char *to)
     int fd = is_stdout ? STDOUT_FILENO : open(to, O_WRONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return -errno;
-    int r = edit_write(edit, fd);
+    int r = edit_write(edit, fd, GZIP_LEVEL);
     if (!is_stdout && close(fd) < 0 && r == 0)
         r = -errno;
     return r;
@@ -323,7 +325,7 @@ static int write_result(struct task *task, const char *to, const struct stat *re
     int r = replacement_begin(to, replaced, &replacement);
     if (r < 0)
         return r;
-    r = edit_write(&task->edit, replacement.fd);
+    r = edit_write(&task->edit, replacement.fd, GZIP_LEVEL);
     if (r == 0)
         return replacement_finish(&replacement);
     replacement_abandon(&replacement);

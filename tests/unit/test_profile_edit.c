@@ -38,7 +38,7 @@ static void write_and_read(struct edit *edit, struct edit *ret_edit)
     char path[] = "/tmp/heaptap-edit.XXXXXX";
     int fd = mkstemp(path);
     CHECK(fd >= 0);
-    int r = edit_write(edit, fd);
+    int r = edit_write(edit, fd, 6);
     close(fd);
     const char *problem = edit_read(path, ret_edit);
     unlink(path);
