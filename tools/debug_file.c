@@ -60,8 +60,10 @@ static void look_at_sections(struct debug_file *file)
             continue;
         const char *name = elf_strptr(file->elf, names, header.sh_name);
         file->has_code |= (header.sh_flags & SHF_EXECINSTR) != 0;
-        file->has_lines |=
-            name && (strcmp(name, ".debug_info") == 0 || strcmp(name, ".zdebug_info") == 0);
+        if (name && (strcmp(name, ".debug_info") == 0 || strcmp(name, ".zdebug_info") == 0)) {
+            file->has_lines = true;
+            file->is_compressed = name[1] == 'z' || (header.sh_flags & SHF_COMPRESSED);
+        }
     }
 }
 

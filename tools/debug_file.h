@@ -25,6 +25,7 @@ struct debug_file {
     Elf *elf;
     char *path;
     bool has_code, has_lines; /* or they were taken out of it */
+    bool is_compressed;       /* the lines */
 };
 
 struct debug_files {

@@ -45,17 +45,25 @@ static int compare(const void *a_, const void *b_)
     return a->want < b->want ? -1 : a->want > b->want;
 }
 
-static bool find_addresses(struct reading *reading, const struct debug_file *file)
+static bool find_addresses(struct reading *reading, const struct debug_file *file,
+                           bool is_compressed)
 {
     const struct object_request *request = reading->request;
-    size_t room = request->want_count + 1;
+    size_t from = 0, end = request->want_count;
+    if (!is_compressed) {
+        from = end * request->part / request->part_count;
+        end = end * (request->part + 1) / request->part_count;
+    } else if (request->part > 0) {
+        end = 0;
+    }
+    size_t room = end - from + 1;
     reading->sought = calloc(room, sizeof(*reading->sought));
     reading->addresses = calloc(room, sizeof(*reading->addresses));
     reading->symbols = calloc(room, sizeof(*reading->symbols));
     reading->is_answered = calloc(room, sizeof(*reading->is_answered));
     if (!reading->sought || !reading->addresses || !reading->symbols || !reading->is_answered)
         return false;
-    for (size_t i = 0; i < request->want_count; i++) {
+    for (size_t i = from; i < end; i++) {
         const struct object_want *want = &request->wants[i];
         struct sought *sought = &reading->sought[reading->count];
         sought->want = i;
@@ -220,7 +228,8 @@ static enum object_state read_files(const struct debug_search *search,
     const struct debug_file *object = &files->object, *debug = &files->debug;
     if (object->fd < 0 && debug->fd < 0)
         return files->is_stale ? OBJECT_IS_STALE : OBJECT_IS_MISSING;
-    if (!find_addresses(reading, object->fd >= 0 ? object : debug)) {
+    const struct debug_file *lines = object->has_lines ? object : debug;
+    if (!find_addresses(reading, object->fd >= 0 ? object : debug, lines->is_compressed)) {
         reading->has_failed = true;
         return OBJECT_IS_BROKEN;
     }
@@ -228,8 +237,8 @@ static enum object_state read_files(const struct debug_search *search,
     if (!reading->has_elf)
         find_symbols(reading, object);
     enum object_state state = OBJECT_HAS_NO_LINES;
-    if (object->has_lines || debug->has_lines)
-        state = read_debug(search, object->has_lines ? object : debug, reading);
+    if (lines->has_lines && reading->count > 0)
+        state = read_debug(search, lines, reading);
     take_symbols(reading);
     return state;
 }

@@ -19,6 +19,9 @@ struct object_request {
     size_t segment_count;
     const struct object_want *wants; /* sorted by segment and offset */
     size_t want_count;
+    /* Several processes may have a part of the wants each. Debug information that is compressed is
+     * unpacked by the first one alone, which answers all. */
+    unsigned part, part_count;
 };
 
 enum object_state {

@@ -9,6 +9,8 @@
 
 /* How long a wait for answers lasts before progress is told again. */
 #define PROGRESS_MS 100
+/* Fewer places than these take no longer than starting a process. */
+#define PART_MIN 2048u
 
 static bool grow(void *items_, size_t count, size_t *room, size_t size)
 {
@@ -113,33 +115,56 @@ static int compare_known(const void *a_, const void *b_)
     return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
-/* Remembers what was answered to the wants, and that nothing was to the others. */
+/* All that is asked for is known from now on, if only that there is nothing to know. */
+static bool expect(struct symbolizer_object *object)
+{
+    size_t count = object->known_count + object->want_count;
+    struct symbolizer_known *known = realloc(object->known, (count + 1) * sizeof(*known));
+    if (!known)
+        return false;
+    object->known = known;
+    object->known_before = object->known_count;
+    for (size_t i = 0; i < object->want_count; i++)
+        known[object->known_count++] = (struct symbolizer_known){.offset = object->wants[i].offset};
+    return true;
+}
+
+/* Of several parts of an object: one with lines counts before one without, and one of those where
+ * something is missing before the others. */
+static enum object_state state_of_both(enum object_state a, enum object_state b)
+{
+    bool both = a <= OBJECT_LACKS_ALTERNATE && b <= OBJECT_LACKS_ALTERNATE;
+    return (a > b) == both ? a : b;
+}
+
 static bool learn(struct symbolizer_object *object, struct edit *edit)
 {
-    size_t room = object->known_count + object->want_count;
-    struct symbolizer_known *known = realloc(object->known, (room + 1) * sizeof(*known));
-    struct symbolizer_answer *answers =
-        realloc(object->answers, (object->answer_count + 1) * sizeof(*answers));
-    object->known = known ? known : object->known;
-    object->answers = answers ? answers : object->answers;
-    if (!known || !answers)
+    size_t index = object->answer_count;
+    struct symbolizer_answer *answers = realloc(object->answers, (index + 1) * sizeof(*answers));
+    if (!answers)
         return false;
-    answers[object->answer_count] = (struct symbolizer_answer){.edit = *edit};
-    struct symbolizer_known *added = known + object->known_count;
-    for (size_t i = 0; i < object->want_count; i++)
-        added[i] = (struct symbolizer_known){object->wants[i].offset,
-                                             (uint32_t)object->answer_count, NULL};
+    object->answers = answers;
+    answers[object->answer_count++] = (struct symbolizer_answer){.edit = *edit};
     for (size_t i = 0; i < edit->location_count; i++) {
         const Perftools__Profiles__Location *location = edit->locations[i];
-        if (location->id >= 1 && location->id <= object->want_count && location->n_line > 0)
-            added[location->id - 1].location = location;
+        if (location->id < 1 || location->id > object->want_count || location->n_line == 0)
+            continue;
+        struct symbolizer_known *known = &object->known[object->known_before + location->id - 1];
+        known->answer = (uint32_t)index;
+        known->location = location;
     }
-    object->answer_count++;
-    object->known_count = room;
-    qsort(known, room, sizeof(*known), compare_known);
-    if (edit->mapping_count > 0 && edit->mappings[0]->id <= OBJECT_IS_BROKEN)
-        object->state = (enum object_state)edit->mappings[0]->id;
+    uint64_t state = edit->mapping_count > 0 ? edit->mappings[0]->id : 0;
+    if (state < OBJECT_HAS_LINES || state > OBJECT_IS_BROKEN)
+        state = OBJECT_IS_BROKEN;
+    object->state = object->state ? state_of_both(object->state, (enum object_state)state)
+                                  : (enum object_state)state;
     return true;
+}
+
+static void settle(struct symbolizer_object *object)
+{
+    if (object->known_count > 0)
+        qsort(object->known, object->known_count, sizeof(*object->known), compare_known);
 }
 
 /* Those that are asked now. */
@@ -147,37 +172,54 @@ struct round {
     struct asked {
         struct object_process process;
         struct symbolizer_object *object;
+        size_t places;
     } * asked;
     struct pollfd *fds;
     size_t count, room;
     size_t next;      /* the object that comes next */
+    unsigned part;    /* and the part of it */
     size_t done, all; /* places */
 };
 
-static struct object_request request_of(const struct symbolizer_object *object)
+/* A process for each of many places, as far as there are processors. */
+static unsigned parts_of(const struct symbolizer_object *object, size_t room)
 {
-    return (struct object_request){.path = object->path,
-                                   .build_id = object->build_id,
-                                   .segments = object->segments,
-                                   .segment_count = object->segment_count,
-                                   .wants = object->wants,
-                                   .want_count = object->want_count};
+    return (unsigned)ht_min(object->want_count / PART_MIN + 1, room);
 }
 
 static int start_next(struct symbolizer *symbolizer, const struct stat *profile,
                       struct round *round)
 {
-    struct symbolizer_object *object = symbolizer->objects[round->next++];
-    if (object->want_count == 0)
+    struct symbolizer_object *object = symbolizer->objects[round->next];
+    struct object_request request = {.path = object->path,
+                                     .build_id = object->build_id,
+                                     .segments = object->segments,
+                                     .segment_count = object->segment_count,
+                                     .wants = object->wants,
+                                     .want_count = object->want_count,
+                                     .part = round->part,
+                                     .part_count = parts_of(object, round->room)};
+    if (object->want_count == 0) {
+        round->next++;
         return 0;
-    qsort(object->wants, object->want_count, sizeof(*object->wants), compare_wants);
-    struct object_request request = request_of(object);
+    }
+    if (round->part == 0) {
+        qsort(object->wants, object->want_count, sizeof(*object->wants), compare_wants);
+        object->state = 0;
+        if (!expect(object))
+            return -ENOMEM;
+    }
     struct asked *asked = &round->asked[round->count];
     int r = object_process_start(&symbolizer->search, &request, profile, &asked->process);
     if (r < 0)
         return r;
     asked->object = object;
+    asked->places = object->want_count / request.part_count;
     round->count++;
+    if (++round->part == request.part_count) {
+        round->part = 0;
+        round->next++;
+    }
     return 0;
 }
 
@@ -186,12 +228,14 @@ static int finish(struct round *round, size_t i)
     struct asked asked = round->asked[i];
     struct edit answer;
     round->asked[i] = round->asked[--round->count];
-    round->done += asked.object->want_count;
+    round->done += asked.places;
     int r = object_process_finish(&asked.process, &answer);
     if (r == -EINTR)
         return r;
     if (r < 0) {
-        asked.object->state = OBJECT_IS_BROKEN;
+        struct symbolizer_object *object = asked.object;
+        object->state =
+            object->state ? state_of_both(object->state, OBJECT_IS_BROKEN) : OBJECT_IS_BROKEN;
         return 0;
     }
     if (learn(asked.object, &answer))
@@ -229,6 +273,8 @@ int symbolizer_ask(struct symbolizer *symbolizer, const struct stat *profile)
         if (r == 0 && round.count > 0)
             r = wait_for_any(symbolizer, &round);
     }
+    for (size_t i = 0; i < symbolizer->object_count; i++)
+        settle(symbolizer->objects[i]);
     for (size_t i = 0; i < round.count; i++)
         object_process_kill(&round.asked[i].process);
     free(round.asked);

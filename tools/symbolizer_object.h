@@ -29,6 +29,7 @@ struct symbolizer_object {
     size_t answer_count;
     struct symbolizer_known *known; /* sorted by offset */
     size_t known_count;
+    size_t known_before; /* while it is asked: those behind are in the order of the wants */
 
     /* Of this profile, and of those that are asked for now. */
     struct debug_segment *segments;
