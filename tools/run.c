@@ -279,7 +279,7 @@ static int run_program(struct run *run, int *ret_status)
     report_file_read(&run->report, hear_of_profile, run);
     if (!failed)
         say_end(run, *ret_status);
-    symbolizer_process_finish(&run->symbolizer, &watch);
+    symbolizer_process_finish(&run->symbolizer, &watch, run->quiet);
     watch_undo(&watch);
     return 0;
 }

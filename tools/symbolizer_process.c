@@ -17,6 +17,8 @@
 #define NICENESS 10
 /* Room for the paths of some thousand profiles that wait. */
 #define PIPE_SIZE (1 << 20)
+/* Who waits longer wants to know for what. */
+#define PATIENCE_MS 1000
 
 static volatile sig_atomic_t stopped;
 
@@ -126,13 +128,19 @@ void symbolizer_process_send(struct symbolizer_process *process, const char *pat
     }
 }
 
-void symbolizer_process_finish(struct symbolizer_process *process, struct watch *watch)
+void symbolizer_process_finish(struct symbolizer_process *process, struct watch *watch,
+                               bool is_quiet)
 {
     if (process->fd < 0)
         return;
     close(process->fd);
     process->fd = -1;
-    if (watch_wait_other(watch, process->pid))
+    int r = watch_wait_other(watch, process->pid, is_quiet ? -1 : PATIENCE_MS);
+    if (r == -ETIMEDOUT) {
+        say("adding files and lines to the profiles; Ctrl-C leaves them out");
+        r = watch_wait_other(watch, process->pid, -1);
+    }
+    if (r == 0)
         return;
     kill(-process->pid, SIGTERM);
     waitpid(process->pid, NULL, 0);

@@ -19,7 +19,9 @@ struct symbolizer_process {
 /* Has a profile symbolized, soon; starts the process for the first one. */
 void symbolizer_process_send(struct symbolizer_process *process, const char *path);
 
-/* Waits until all are done, or ends it when a signal says so: profiles stay as they are then. */
-void symbolizer_process_finish(struct symbolizer_process *process, struct watch *watch);
+/* Waits until all are done, or ends it when a signal says so: profiles stay as they are then. Says
+ * what it waits for, unless it is quiet or soon over. */
+void symbolizer_process_finish(struct symbolizer_process *process, struct watch *watch,
+                               bool is_quiet);
 
 #endif

@@ -132,15 +132,16 @@ static bool is_end(uint32_t signal)
     return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
 }
 
-bool watch_wait_other(struct watch *watch, pid_t pid)
+int watch_wait_other(struct watch *watch, pid_t pid, int timeout_ms)
 {
     struct pollfd fd = {.fd = watch->signals, .events = POLLIN};
     while (waitpid(pid, NULL, WNOHANG) == 0) {
         struct signalfd_siginfo info;
-        poll(&fd, 1, -1);
+        if (poll(&fd, 1, timeout_ms) == 0)
+            return -ETIMEDOUT;
         while (read(watch->signals, &info, sizeof(info)) == sizeof(info))
             if (is_end(info.ssi_signo))
-                return false;
+                return -EINTR;
     }
-    return true;
+    return 0;
 }

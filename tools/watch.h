@@ -28,9 +28,9 @@ struct watch {
 int watch_start(struct watch *watch, const char *path, int profile_signal);
 /* True when the program has ended; false when there may be something new in the file. */
 bool watch_wait(struct watch *watch, pid_t program, int *ret_status);
-/* Waits for another process of ours when the program has ended. False when a signal said before that
- * it should end, too. */
-bool watch_wait_other(struct watch *watch, pid_t pid);
+/* Waits for another process of ours when the program has ended: 0 when it has, too; -EINTR when a
+ * signal says before that it should; -ETIMEDOUT after so many milliseconds, if they are not -1. */
+int watch_wait_other(struct watch *watch, pid_t pid, int timeout_ms);
 /* Back to what was; in the child before exec, in the parent at the end. */
 void watch_undo(struct watch *watch);
 

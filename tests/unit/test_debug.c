@@ -9,7 +9,7 @@
 #include "test.h"
 
 #define INLINED  static inline __attribute__((always_inline))
-#define SEPARATE __attribute__((noinline, noclone))
+#define SEPARATE __attribute__((noinline))
 
 static volatile uintptr_t here;
 static int innermost_line, middle_line, outer_line, plain_line;
