@@ -181,6 +181,8 @@ static void take_place(void *reading_, const struct debug_place *place)
             set_line(reading, location->line[j], &naming, &place->frames[j]);
         }
         reading->is_answered[i] = true;
+        if (reading->request->done)
+            __atomic_fetch_add(reading->request->done, 1, __ATOMIC_RELAXED);
     }
 }
 

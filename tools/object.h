@@ -22,6 +22,7 @@ struct object_request {
     /* Several processes may have a part of the wants each. Debug information that is compressed is
      * unpacked by the first one alone, which answers all. */
     unsigned part, part_count;
+    size_t *done; /* counts the places that were looked up, in memory of all processes; or NULL */
 };
 
 enum object_state {

@@ -16,6 +16,7 @@
 #define DIRECTORIES_MAX 32u
 /* What is over sooner needs no bar. */
 #define PROGRESS_AFTER_NANOS INT64_C(1000000000)
+#define PROGRESS_EVERY_NANOS INT64_C(100000000)
 #define BAR_WIDTH            40
 
 struct symbolize {
@@ -50,8 +51,11 @@ static int64_t steady_nanos(void)
 static void show_progress(size_t done, size_t all)
 {
     static const char full[] = "########################################";
-    if (steady_nanos() - began < PROGRESS_AFTER_NANOS || all == 0)
+    static int64_t drawn;
+    int64_t now = steady_nanos();
+    if (now - began < PROGRESS_AFTER_NANOS || now - drawn < PROGRESS_EVERY_NANOS || all == 0)
         return;
+    drawn = now;
     int filled = (int)(done * BAR_WIDTH / all);
     fprintf(stderr, "\r[%.*s%*s] %zu of %zu places", filled, full, BAR_WIDTH - filled, "", done,
             all);

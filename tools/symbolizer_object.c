@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "object_process.h"
 
@@ -176,9 +177,10 @@ struct round {
     } * asked;
     struct pollfd *fds;
     size_t count, room;
-    size_t next;      /* the object that comes next */
-    unsigned part;    /* and the part of it */
-    size_t done, all; /* places */
+    size_t next;   /* the object that comes next */
+    unsigned part; /* and the part of it */
+    size_t all;    /* places */
+    size_t *done;  /* so many of them; NULL when nobody wants to know */
 };
 
 /* A process for each of many places, as far as there are processors. */
@@ -198,7 +200,8 @@ static int start_next(struct symbolizer *symbolizer, const struct stat *profile,
                                      .wants = object->wants,
                                      .want_count = object->want_count,
                                      .part = round->part,
-                                     .part_count = parts_of(object, round->room)};
+                                     .part_count = parts_of(object, round->room),
+                                     .done = round->done};
     if (object->want_count == 0) {
         round->next++;
         return 0;
@@ -214,7 +217,6 @@ static int start_next(struct symbolizer *symbolizer, const struct stat *profile,
     if (r < 0)
         return r;
     asked->object = object;
-    asked->places = object->want_count / request.part_count;
     round->count++;
     if (++round->part == request.part_count) {
         round->part = 0;
@@ -228,7 +230,6 @@ static int finish(struct round *round, size_t i)
     struct asked asked = round->asked[i];
     struct edit answer;
     round->asked[i] = round->asked[--round->count];
-    round->done += asked.places;
     int r = object_process_finish(&asked.process, &answer);
     if (r == -EINTR)
         return r;
@@ -248,14 +249,22 @@ static int wait_for_any(struct symbolizer *symbolizer, struct round *round)
 {
     for (size_t i = 0; i < round->count; i++)
         round->fds[i] = (struct pollfd){.fd = round->asked[i].process.fd, .events = POLLIN};
-    poll(round->fds, round->count, symbolizer->progress ? PROGRESS_MS : -1);
+    poll(round->fds, round->count, round->done ? PROGRESS_MS : -1);
     int r = symbolizer->stop && *symbolizer->stop ? -EINTR : 0;
     for (size_t i = round->count; i-- > 0 && r == 0;)
         if (object_process_read(&round->asked[i].process))
             r = finish(round, i);
-    if (symbolizer->progress)
-        symbolizer->progress(round->done, round->all);
+    if (round->done)
+        symbolizer->progress(__atomic_load_n(round->done, __ATOMIC_RELAXED), round->all);
     return r;
+}
+
+/* Memory that stays the same in the processes that are started. */
+static size_t *share_count(void)
+{
+    void *count =
+        mmap(NULL, sizeof(size_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return count == MAP_FAILED ? NULL : count;
 }
 
 int symbolizer_ask(struct symbolizer *symbolizer, const struct stat *profile)
@@ -265,6 +274,8 @@ int symbolizer_ask(struct symbolizer *symbolizer, const struct stat *profile)
                           .asked = calloc(room, sizeof(*round.asked)),
                           .fds = calloc(room, sizeof(*round.fds))};
     int r = round.asked && round.fds ? 0 : -ENOMEM;
+    if (symbolizer->progress)
+        round.done = share_count();
     for (size_t i = 0; i < symbolizer->object_count; i++)
         round.all += symbolizer->objects[i]->want_count;
     while (r == 0 && (round.count > 0 || round.next < symbolizer->object_count)) {
@@ -277,6 +288,8 @@ int symbolizer_ask(struct symbolizer *symbolizer, const struct stat *profile)
         settle(symbolizer->objects[i]);
     for (size_t i = 0; i < round.count; i++)
         object_process_kill(&round.asked[i].process);
+    if (round.done)
+        munmap(round.done, sizeof(*round.done));
     free(round.asked);
     free(round.fds);
     return r;
