@@ -62,6 +62,8 @@ static const struct call calls[] = {
     {WRITING, SYS_pread64, "pread64", {3}},
     {WRITING, SYS_close, "close", {3}},
     {WRITING, SYS_newfstatat, "newfstatat", {(uint64_t)AT_FDCWD}},
+    {WRITING, SYS_newfstatat, "newfstatat", {3}},
+    {WRITING, SYS_geteuid, "geteuid", {0}},
     {WRITING, SYS_fcntl, "fcntl", {3, F_GETFL}},
     {WRITING, SYS_unlink, "unlink", {0}},
     {WRITING, SYS_renameat2, "renameat2", {(uint64_t)AT_FDCWD, 0, (uint64_t)AT_FDCWD}},

@@ -19,6 +19,7 @@
 #include "control/trigger.h"
 #include "heaptap.h"
 #include "hooks/next.h"
+#include "report/xz.h"
 #include "sample/budget.h"
 #include "sample/hot.h"
 #include "sample/record.h"
@@ -135,6 +136,7 @@ static const char *start_unwinding(void)
         ht_message_warn("stacks have one frame only: %s", reason);
     else if (config.check_unwind && !ht_unwind_check_start())
         ht_message_warn("HEAPTAP_CHECK_UNWIND: libgcc_s.so.1 cannot be loaded");
+    ht_xz_start(); /* with what has come along */
     return reason;
 }
 

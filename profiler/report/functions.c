@@ -117,14 +117,28 @@ static void close_file(struct writer *writer)
     writer->file = NULL;
 }
 
+/* The file that runs, wherever it is now. The kernel keeps the program's own, whatever became of
+ * its name; of others that are gone or replaced there is what they have in memory. */
+static int open_names(const struct writer *writer, const struct ht_mapping *mapping,
+                      struct ht_elf *ret_elf)
+{
+    int r = -ENOENT;
+    if (mapping->path[0] == '/')
+        r = ht_elf_open(mapping->path, &mapping->identity, ret_elf);
+    if (r < 0 && mapping->module == 0 && writer->mappings->count > 0)
+        r = ht_elf_open("/proc/thread-self/exe", &mapping->identity, ret_elf);
+    if (r < 0 && mapping->image.limit != 0)
+        r = ht_elf_open_loaded(&mapping->image, &mapping->identity, ret_elf);
+    return r;
+}
+
 static void open_file(struct writer *writer, const struct ht_mapping *mapping)
 {
     if (writer->file == mapping)
         return;
     close_file(writer);
     writer->file = mapping;
-    writer->is_open = mapping->path[0] == '/' &&
-                      ht_elf_open(mapping->path, &mapping->identity, &writer->elf) == 0;
+    writer->is_open = open_names(writer, mapping, &writer->elf) == 0;
 }
 
 /* The locations from by_pc[from] on that are in this mapping, as many as fit. Returns how many. */

@@ -79,6 +79,21 @@ static const char *copy_path(struct collection *all, const struct dl_phdr_info *
     return copy;
 }
 
+/* From the page where the first segment begins: there every linker puts the ELF header. */
+static struct ht_elf_image image_of(const struct dl_phdr_info *info)
+{
+    struct ht_elf_image image = {.start = UINTPTR_MAX, .bias = info->dlpi_addr};
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *load = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + load->p_vaddr;
+        if (load->p_type != PT_LOAD)
+            continue;
+        image.start = ht_min(image.start, ht_round_down(start, HT_PAGE));
+        image.limit = ht_max(image.limit, start + load->p_memsz);
+    }
+    return image;
+}
+
 /* Runs under the loader's lock: it copies, and nothing else. */
 static void collect(const struct dl_phdr_info *info, void *context)
 {
@@ -100,6 +115,7 @@ static void collect(const struct dl_phdr_info *info, void *context)
         mapping->limit = mapping->start + load->p_memsz;
         mapping->offset = load->p_offset;
         mapping->bias = info->dlpi_addr;
+        mapping->image = image_of(info);
         mapping->path = path;
         mapping->module = (uint32_t)module;
         mapping->identity.segment_vaddr = load->p_vaddr;

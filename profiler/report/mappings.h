@@ -12,11 +12,12 @@
 #include "report/elf.h"
 
 struct ht_mapping {
-    uintptr_t start, limit; /* addresses in memory */
-    uint64_t offset;        /* of start, in the file */
-    uintptr_t bias;         /* address in memory - address in the file's headers and symbols */
-    const char *path;       /* absolute where the system tells; "[vdso]"; "" when unknown */
-    uint32_t module;        /* the index of the first mapping of the same file */
+    uintptr_t start, limit;    /* addresses in memory */
+    uint64_t offset;           /* of start, in the file */
+    uintptr_t bias;            /* address in memory - address in the file's headers and symbols */
+    struct ht_elf_image image; /* where the whole module is, unless it is gone */
+    const char *path;          /* absolute where the system tells; "[vdso]"; "" when unknown */
+    uint32_t module;           /* the index of the first mapping of the same file */
     struct ht_elf_identity
         identity; /* read from memory: it is of what runs, whatever the file is now */
 };

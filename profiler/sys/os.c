@@ -210,6 +210,33 @@ bool ht_os_is_special(const char *path)
     return CALL(newfstatat, AT_FDCWD, path, &status, 0, 0, 0) == 0 && !S_ISREG(status.st_mode);
 }
 
+static int file_of(int r, const struct stat *status, struct ht_os_file *ret_file)
+{
+    *ret_file = (struct ht_os_file){0};
+    if (r < 0)
+        return r;
+    ret_file->device = status->st_dev;
+    ret_file->inode = status->st_ino;
+    ret_file->size = (uint64_t)status->st_size;
+    ret_file->changed_nanos =
+        status->st_mtim.tv_sec * INT64_C(1000000000) + status->st_mtim.tv_nsec;
+    ret_file->owner = status->st_uid;
+    ret_file->is_regular = S_ISREG(status->st_mode);
+    return 0;
+}
+
+int ht_os_file_of(int fd, struct ht_os_file *ret_file)
+{
+    struct stat status;
+    return file_of((int)CALL(newfstatat, fd, "", &status, AT_EMPTY_PATH, 0, 0), &status, ret_file);
+}
+
+int ht_os_file_at(const char *path, struct ht_os_file *ret_file)
+{
+    struct stat status;
+    return file_of((int)CALL(newfstatat, AT_FDCWD, path, &status, 0, 0, 0), &status, ret_file);
+}
+
 ssize_t ht_os_read_link(const char *path, char *buffer, size_t size)
 {
     ssize_t r = CALL(readlink, path, buffer, size - 1, 0, 0, 0);
@@ -244,6 +271,11 @@ pid_t ht_os_pid(void)
 pid_t ht_os_tid(void)
 {
     return (pid_t)CALL(gettid, 0, 0, 0, 0, 0, 0);
+}
+
+uint32_t ht_os_user(void)
+{
+    return (uint32_t)CALL(geteuid, 0, 0, 0, 0, 0, 0);
 }
 
 bool ht_os_is_thread(pid_t tid)

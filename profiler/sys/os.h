@@ -58,6 +58,15 @@ int ht_os_rename_new(const char *from, const char *to);
 int ht_os_rename_over(const char *from, const char *to);
 /* Whether there is something at `path`, through links, that is no plain file. */
 bool ht_os_is_special(const char *path);
+/* What tells one file, and one state of it, from others. All zero: there is none. */
+struct ht_os_file {
+    uint64_t device, inode, size;
+    int64_t changed_nanos; /* when it was last written to */
+    uint32_t owner;
+    bool is_regular;
+};
+int ht_os_file_of(int fd, struct ht_os_file *ret_file);
+int ht_os_file_at(const char *path, struct ht_os_file *ret_file);
 ssize_t ht_os_read_link(const char *path, char *buffer, size_t size);
 int ht_os_current_directory(char *buffer, size_t size);
 
@@ -67,6 +76,8 @@ int ht_os_borrow_descriptor(int fd);
 
 pid_t ht_os_pid(void);
 pid_t ht_os_tid(void);
+/* The effective user. */
+uint32_t ht_os_user(void);
 /* Whether this process has such a thread; true if it cannot be told. */
 bool ht_os_is_thread(pid_t tid);
 bool ht_os_random(void *buffer, size_t size);

@@ -4,10 +4,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "report/mappings.h"
 #include "sys/arena.h"
+#include "xz_packer.h"
 #include "test.h"
 
 #define WANTS 1500u
@@ -302,6 +305,301 @@ TEST(elf_of_other_kinds_is_refused)
     CHECK_EQ(ht_elf_open("/nonexistent", NULL, &elf), -ENOENT);
     CHECK(ht_elf_open("/tmp", NULL, &elf) < 0);
     CHECK(ht_elf_open("/dev/null", NULL, &elf) < 0);
+}
+
+/* ---- what is loaded ---- */
+
+static const struct ht_mapping *mapping_of(const struct ht_mappings *mappings, const void *address)
+{
+    const struct ht_mapping *mapping = ht_mappings_find(mappings, (uintptr_t)address);
+    CHECK(mapping != NULL);
+    return mapping;
+}
+
+/* Memory says what the file's .dynsym says. */
+TEST(elf_loaded_agrees_with_the_file)
+{
+    static struct ht_elf_want others[WANTS];
+    struct ht_mappings mappings;
+    CHECK_EQ(ht_mappings_load(&mappings), 0);
+    const struct ht_mapping *libc = mapping_of(&mappings, dlsym(RTLD_DEFAULT, "argp_parse"));
+    struct ht_elf file, loaded;
+    CHECK_EQ(ht_elf_open(libc->path, &libc->identity, &file), 0);
+    CHECK_EQ(ht_elf_open_loaded(&libc->image, &libc->identity, &loaded), 0);
+    CHECK_EQ(loaded.tables[HT_ELF_DYNSYM].count, file.tables[HT_ELF_DYNSYM].count);
+    file.tables[HT_ELF_SYMTAB].count = file.tables[HT_ELF_MINI].count = 0;
+    for (unsigned i = 0; i < WANTS; i++)
+        wants[i] = (struct ht_elf_want){.address = libc->start - libc->bias +
+                                                   random_number() % (libc->limit - libc->start)};
+    qsort(wants, WANTS, sizeof(wants[0]), by_address);
+    memcpy(others, wants, sizeof(wants));
+    CHECK_EQ(ht_elf_resolve(&file, wants, WANTS), 0);
+    CHECK_EQ(ht_elf_resolve(&loaded, others, WANTS), 0);
+    unsigned named = 0;
+    for (unsigned i = 0; i < WANTS; i++) {
+        char name[300], other[300];
+        int length = ht_elf_name(&file, &wants[i], name, sizeof(name));
+        CHECK_EQ(ht_elf_name(&loaded, &others[i], other, sizeof(other)), length);
+        if (length < 0)
+            continue;
+        CHECK_STR_EQ(other, name);
+        named++;
+    }
+    CHECK(named > WANTS / 20);
+    ht_elf_close(&file);
+    ht_elf_close(&loaded);
+    ht_mappings_free(&mappings);
+}
+
+TEST(elf_loaded_vdso)
+{
+    uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
+    struct ht_mappings mappings;
+    struct ht_elf elf;
+    if (vdso == 0)
+        return;
+    CHECK_EQ(ht_mappings_load(&mappings), 0);
+    const struct ht_mapping *mapping = mapping_of(&mappings, (void *)vdso);
+    CHECK_EQ(ht_elf_open_loaded(&mapping->image, &mapping->identity, &elf), 0);
+    unsigned named = 0, count = 0;
+    for (uintptr_t pc = mapping->start; pc < mapping->limit && count < WANTS; pc += 16)
+        wants[count++] = (struct ht_elf_want){.address = pc - mapping->bias};
+    CHECK_EQ(ht_elf_resolve(&elf, wants, count), 0);
+    for (unsigned i = 0; i < count; i++) {
+        char name[64];
+        if (ht_elf_name(&elf, &wants[i], name, sizeof(name)) > 0)
+            named +=
+                strcmp(name, "__vdso_clock_gettime") == 0 || strcmp(name, "clock_gettime") == 0;
+    }
+    CHECK(named > 0);
+    ht_elf_close(&elf);
+    ht_mappings_free(&mappings);
+}
+
+TEST(elf_loaded_is_what_was_loaded)
+{
+    struct ht_mappings mappings;
+    struct ht_elf elf;
+    CHECK_EQ(ht_mappings_load(&mappings), 0);
+    struct ht_mapping libc = *mapping_of(&mappings, dlsym(RTLD_DEFAULT, "argp_parse"));
+    const struct ht_mapping *self = mapping_of(&mappings, &random_number);
+    CHECK_EQ(ht_elf_open_loaded(&libc.image, &self->identity, &elf), -ESTALE);
+    libc.image.start += 1;
+    CHECK_EQ(ht_elf_open_loaded(&libc.image, &libc.identity, &elf), -ENOEXEC);
+    struct ht_elf_image image = {0};
+    CHECK(ht_elf_open_loaded(&image, &libc.identity, &elf) < 0);
+    image = (struct ht_elf_image){.start = 4096, .limit = 8192};
+    CHECK(ht_elf_open_loaded(&image, &libc.identity, &elf) < 0);
+    image = (struct ht_elf_image){.start = UINT64_C(1) << 60, .limit = UINT64_MAX};
+    CHECK(ht_elf_open_loaded(&image, &libc.identity, &elf) < 0);
+    ht_mappings_free(&mappings);
+}
+
+/* Names end when the library goes, in whichever state it is asked. */
+TEST(elf_loaded_may_go)
+{
+    struct ht_mappings mappings;
+    struct ht_elf elf;
+    char name[64];
+    void *library = dlopen("libpcre2-8.so.0", RTLD_NOW);
+    if (library == NULL || dlsym(library, "pcre2_compile_8") == NULL)
+        return;
+    CHECK_EQ(ht_mappings_load(&mappings), 0);
+    const void *function = dlsym(library, "pcre2_compile_8");
+    const struct ht_mapping *mapping = mapping_of(&mappings, function);
+    CHECK_EQ(ht_elf_open_loaded(&mapping->image, &mapping->identity, &elf), 0);
+    wants[0] = (struct ht_elf_want){.address = (uintptr_t)function - mapping->bias};
+    CHECK_EQ(ht_elf_resolve(&elf, wants, 1), 0);
+    CHECK(ht_elf_name(&elf, &wants[0], name, sizeof(name)) > 0);
+    CHECK_STR_EQ(name, "pcre2_compile_8");
+    dlclose(library);
+    if (dlopen("libpcre2-8.so.0", RTLD_NOW | RTLD_NOLOAD) == NULL) {
+        CHECK(ht_elf_name(&elf, &wants[0], name, sizeof(name)) < 0);
+        CHECK(ht_elf_resolve(&elf, wants, 1) < 0);
+        CHECK_EQ(wants[0].rank, 0);
+    }
+    ht_elf_close(&elf);
+    CHECK(ht_elf_open_loaded(&mapping->image, &mapping->identity, &elf) < 0);
+    ht_mappings_free(&mappings);
+}
+
+/* What memory may hold: an image as the loader leaves it, or as the vdso is (bias 0: addresses as
+ * in the file), with either hash table. `damage` random bytes are wrong. */
+enum { IMAGE_SIZE = 8192, IMAGE_SYMBOLS = 5 };
+
+struct loaded {
+    Elf64_Ehdr header;
+    Elf64_Phdr segments[2];
+    Elf64_Dyn dynamic[8];
+    Elf64_Sym symbols[IMAGE_SYMBOLS];
+    char strings[64];
+    uint32_t hash[2];
+    uint32_t gnu_header[4];
+    uint64_t bloom;
+    uint32_t buckets[2], chains[IMAGE_SYMBOLS - 1];
+};
+
+static struct ht_elf_identity build_loaded(struct loaded *image, bool is_relocated, bool is_gnu)
+{
+    uint64_t by = is_relocated ? (uintptr_t)image : 0;
+    *image = (struct loaded){
+        .header = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                   .e_type = ET_DYN,
+                   .e_phoff = offsetof(struct loaded, segments),
+                   .e_phentsize = sizeof(Elf64_Phdr),
+                   .e_phnum = 2},
+        .segments = {{.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_memsz = IMAGE_SIZE},
+                     {.p_type = PT_DYNAMIC,
+                      .p_vaddr = offsetof(struct loaded, dynamic),
+                      .p_memsz = sizeof(image->dynamic)}},
+        .dynamic = {{DT_SYMTAB, {by + offsetof(struct loaded, symbols)}},
+                    {DT_STRTAB, {by + offsetof(struct loaded, strings)}},
+                    {DT_STRSZ, {sizeof(image->strings)}},
+                    {is_gnu ? DT_GNU_HASH : DT_HASH,
+                     {by + (is_gnu ? offsetof(struct loaded, gnu_header)
+                                   : offsetof(struct loaded, hash))}}},
+        .strings = "\0first\0second\0last",
+        .hash = {1, IMAGE_SYMBOLS},
+        .gnu_header = {2, 1, 1, 0},
+        .buckets = {1, 3},
+        .chains = {2, 3, 4, 5},
+    };
+    static const uint32_t names[IMAGE_SYMBOLS] = {0, 1, 7, 1, 14};
+    for (unsigned i = 1; i < IMAGE_SYMBOLS; i++)
+        image->symbols[i] = (Elf64_Sym){.st_name = names[i],
+                                        .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
+                                        .st_shndx = 1,
+                                        .st_value = 0x1000 + i * 0x100,
+                                        .st_size = 0x80};
+    return (struct ht_elf_identity){.segment_size = IMAGE_SIZE};
+}
+
+static struct loaded *map_image(struct ht_elf_image *ret_image)
+{
+    char *memory =
+        mmap(NULL, IMAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    *ret_image =
+        (struct ht_elf_image){(uintptr_t)memory, (uintptr_t)memory + IMAGE_SIZE, (uintptr_t)memory};
+    return (struct loaded *)memory;
+}
+
+TEST(elf_loaded_by_either_hash_table)
+{
+    struct ht_elf_image place;
+    struct loaded *image = map_image(&place);
+    for (unsigned form = 0; form < 4; form++) {
+        struct ht_elf_identity identity = build_loaded(image, form & 1, form & 2);
+        struct ht_elf elf;
+        char name[16];
+        CHECK_EQ(ht_elf_open_loaded(&place, &identity, &elf), 0);
+        CHECK_EQ(elf.tables[HT_ELF_DYNSYM].count, IMAGE_SYMBOLS);
+        wants[0] = (struct ht_elf_want){.address = 0x1400};
+        wants[1] = (struct ht_elf_want){.address = 0x1480};
+        CHECK_EQ(ht_elf_resolve(&elf, wants, 2), 0);
+        CHECK_EQ(ht_elf_name(&elf, &wants[0], name, sizeof(name)), 4);
+        CHECK_STR_EQ(name, "last");
+        CHECK_EQ(wants[1].rank, 0);
+        image->segments[0].p_memsz++; /* another library has come */
+        CHECK_EQ(ht_elf_name(&elf, &wants[0], name, sizeof(name)), -ESTALE);
+        ht_elf_close(&elf);
+        CHECK_EQ(ht_elf_open_loaded(&place, &identity, &elf), -ESTALE);
+    }
+    munmap(image, IMAGE_SIZE);
+}
+
+TEST(elf_loaded_with_random_bytes)
+{
+    struct ht_elf_image place;
+    struct loaded *image = map_image(&place);
+    for (int round = 0; round < 20000; round++) {
+        struct ht_elf_identity identity = build_loaded(image, round & 1, round & 2);
+        unsigned count = 1 + (unsigned)(random_number() % 4);
+        for (unsigned i = 0; i < count; i++)
+            ((unsigned char *)image)[random_number() % sizeof(*image)] =
+                random_number() % 3 == 0 ? 0xff : (unsigned char)random_number();
+        struct ht_elf elf;
+        if (ht_elf_open_loaded(&place, &identity, &elf) < 0)
+            continue;
+        for (unsigned i = 0; i < 8; i++)
+            wants[i] = (struct ht_elf_want){.address = 0x1000 + i * 0x80};
+        ht_elf_resolve(&elf, wants, 8);
+        for (unsigned i = 0; i < 8; i++) {
+            char name[300];
+            int length = ht_elf_name(&elf, &wants[i], name, sizeof(name));
+            CHECK(length < 0 || (size_t)length == strlen(name));
+        }
+        ht_elf_close(&elf);
+    }
+    munmap(image, IMAGE_SIZE);
+}
+
+/* ---- .gnu_debugdata ---- */
+
+/* `small` without its .symtab, which comes packed at the end instead. NULL: no liblzma. */
+static char *build_with_debugdata(size_t *ret_size)
+{
+    static const char sections[] = "\0.gnu_debugdata";
+    struct small inner = build(), outer = build();
+    void *packed;
+    size_t size = xz_pack(&inner, sizeof(inner), &packed);
+    if (size == 0)
+        return NULL;
+    memset(outer.symtab, 0, sizeof(outer.symtab));
+    memcpy(outer.strings + STRINGS - sizeof(sections), sections, sizeof(sections));
+    outer.header.e_shstrndx = 3;
+    outer.sections[1] = (Elf64_Shdr){.sh_type = SHT_PROGBITS,
+                                     .sh_name = STRINGS - sizeof(sections) + 1,
+                                     .sh_offset = sizeof(outer),
+                                     .sh_size = size};
+    char *file = malloc(sizeof(outer) + size);
+    memcpy(file, &outer, sizeof(outer));
+    memcpy(file + sizeof(outer), packed, size);
+    free(packed);
+    *ret_size = sizeof(outer) + size;
+    return file;
+}
+
+TEST(elf_debugdata)
+{
+    static const struct {
+        uint64_t address;
+        const char *name;
+    } cases[] = {{0x1040, "inner"}, {0x1100, "global"}, {0x1110, "dynamic"}, {0x1400, "assembly"}};
+    struct ht_elf elf;
+    size_t size, before = ht_arena_used();
+    char *file = build_with_debugdata(&size);
+    if (file == NULL)
+        return;
+    for (int is_there = 0; is_there < 2; is_there++) {
+        CHECK_EQ(ht_elf_open(path_of(file, size), NULL, &elf), 0);
+        for (unsigned i = 0; i < HT_ARRAY_SIZE(cases); i++)
+            wants[i] = (struct ht_elf_want){.address = cases[i].address};
+        CHECK_EQ(ht_elf_resolve(&elf, wants, HT_ARRAY_SIZE(cases)), 0);
+        for (unsigned i = 0; i < HT_ARRAY_SIZE(cases); i++) {
+            char name[32];
+            CHECK(ht_elf_name(&elf, &wants[i], name, sizeof(name)) > 0);
+            CHECK_STR_EQ(name, is_there ? cases[i].name : "dynamic");
+        }
+        ht_elf_close(&elf);
+        CHECK_EQ(ht_arena_used(), before);
+        ht_xz_start();
+    }
+    /* Without memory, and cut anywhere: the other names are still there, or it is no file. */
+    for (unsigned n = 1; n < 8; n++) {
+        ht_arena_fail_from(n);
+        CHECK_EQ(ht_elf_open(path_of(file, size), NULL, &elf), 0);
+        ht_elf_close(&elf);
+    }
+    ht_arena_fail_from(0);
+    for (size_t cut = size - 400; cut < size; cut++) {
+        if (ht_elf_open(path_of(file, cut), NULL, &elf) == 0) {
+            CHECK_EQ(elf.tables[HT_ELF_MINI].count, 0);
+            ht_elf_close(&elf);
+        }
+    }
+    CHECK_EQ(ht_arena_used(), before);
+    free(file);
 }
 
 /* Uses a file in every way; what it finds does not matter. */
