@@ -4,6 +4,7 @@
 
 #include "control/dump.h"
 #include "control/trigger.h"
+#include "report/lexicon.h"
 #include "report/loaded.h"
 #include "sample/budget.h"
 #include "sample/exact.h"
@@ -46,6 +47,7 @@ static void prepare(void)
     ht_tree_fork_prepare();
     ht_stacks_fork_prepare();
     ht_live_fork_prepare();
+    ht_lexicon_fork_prepare();
     ht_arena_fork_prepare();
     ht_lock_fork_begin();
     pause_around = pause; /* another thread may have forked since, inside */
@@ -57,6 +59,7 @@ static void in_parent(void)
     if (!is_inside(pause)) {
         ht_lock_fork_end();
         ht_arena_fork_parent();
+        ht_lexicon_fork_parent();
         ht_live_fork_parent();
         ht_stacks_fork_parent();
         ht_tree_fork_parent();
@@ -73,6 +76,7 @@ static void in_child(void)
     own_pid = ht_os_pid();
     ht_lock_fork_end();
     ht_arena_fork_child();
+    ht_lexicon_fork_child();
     ht_live_fork_child(!is_inside(pause_around));
     ht_stacks_fork_child();
     ht_tree_fork_child();

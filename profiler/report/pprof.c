@@ -76,6 +76,7 @@ struct encoder {
     struct ht_snapshot *snapshot;
     struct ht_totals totals;
     struct ht_mappings mappings;
+    struct ht_jit jit;
     struct ht_messages messages;
     struct ht_locations locations;
     uint64_t ids[HT_DEPTH_MAX + 1];
@@ -223,6 +224,17 @@ static int write_sample(void *context, const struct ht_sample *sample)
     return ht_gzip_error(encoder->messages.gzip);
 }
 
+/* Without has_functions, readers would look up again what we found, and lose it. */
+static void write_mapping(struct encoder *encoder, Perftools__Profiles__Mapping *mapping,
+                          const char *path, const char *build_id)
+{
+    mapping->filename = ht_messages_string(&encoder->messages, path);
+    mapping->build_id = ht_messages_string(&encoder->messages, build_id);
+    mapping->has_functions = true;
+    ht_messages_put(&encoder->messages, HT_FIELD_MAPPING, &mapping->base);
+}
+
+/* Modules, and after them what a JIT compiler has made. */
 static void write_mappings(struct encoder *encoder)
 {
     static const char digits[] = "0123456789abcdef";
@@ -239,25 +251,36 @@ static void write_mappings(struct encoder *encoder)
         message.memory_start = mapping->start;
         message.memory_limit = mapping->limit;
         message.file_offset = mapping->offset;
-        message.filename = ht_messages_string(&encoder->messages, mapping->path);
-        message.build_id = ht_messages_string(&encoder->messages, hex);
-        /* Without it, readers would look up again what we found, and lose it. */
-        message.has_functions = true;
-        ht_messages_put(&encoder->messages, HT_FIELD_MAPPING, &message.base);
+        write_mapping(encoder, &message, mapping->path, hex);
     }
+    for (uint32_t i = 0; i < encoder->jit.region_count; i++) {
+        Perftools__Profiles__Mapping message = PERFTOOLS__PROFILES__MAPPING__INIT;
+        message.id = encoder->mappings.count + i + 1;
+        message.memory_start = encoder->jit.regions[i].start;
+        message.memory_limit = encoder->jit.regions[i].limit;
+        write_mapping(encoder, &message, "[jit]", "");
+    }
+}
+
+/* The number of the mapping of a pc; 0: it is in none. */
+static uint64_t mapping_of(const struct encoder *encoder, uintptr_t pc)
+{
+    const struct ht_mapping *mapping = ht_mappings_find(&encoder->mappings, pc);
+    if (mapping != NULL)
+        return (uint64_t)(mapping - encoder->mappings.items) + 1;
+    uint32_t region = ht_jit_region_of(&encoder->jit, pc);
+    return region != 0 ? encoder->mappings.count + region : 0;
 }
 
 static void write_locations(struct encoder *encoder)
 {
     for (uint32_t id = 1; id <= encoder->locations.count; id++) {
         uintptr_t pc = ht_locations_pc(&encoder->locations, id);
-        const struct ht_mapping *mapping = ht_mappings_find(&encoder->mappings, pc);
         Perftools__Profiles__Line line = PERFTOOLS__PROFILES__LINE__INIT, *line_list[] = {&line};
         line.function_id = *ht_locations_function(&encoder->locations, id);
         Perftools__Profiles__Location message = PERFTOOLS__PROFILES__LOCATION__INIT;
         message.id = id;
-        message.mapping_id =
-            mapping != NULL ? (uint64_t)(mapping - encoder->mappings.items) + 1 : 0;
+        message.mapping_id = mapping_of(encoder, pc);
         message.address = pc;
         message.n_line = 1;
         message.line = line_list;
@@ -279,12 +302,16 @@ static int write_profile(struct encoder *encoder)
     if (snapshot->conclude != NULL)
         snapshot->conclude(snapshot, &encoder->totals);
     write_comments(encoder, written);
-    write_mappings(encoder);
     r = ht_locations_sort(&encoder->locations);
-    if (r == 0)
-        r = ht_functions_write(&encoder->locations, &encoder->mappings, &encoder->messages);
+    if (r < 0)
+        return r;
+    ht_jit_open(&encoder->jit, &encoder->locations, &encoder->mappings);
+    write_mappings(encoder);
+    r = ht_functions_write(&encoder->locations, &encoder->mappings, &encoder->jit,
+                           &encoder->messages);
     if (r == 0)
         write_locations(encoder);
+    ht_jit_close(&encoder->jit);
     return r;
 }
 

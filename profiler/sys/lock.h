@@ -12,15 +12,16 @@
 #include "sys/compiler.h"
 
 enum ht_rank {
-    HT_RANK_DUMP,   /* control/dump.c: one profile is written at a time */
-    HT_RANK_LOADED, /* report/loaded.c: asking the loader for its modules */
-    HT_RANK_LEARN,  /* sample/unwind_learn.c: libunwind and the rule table's writer */
-    HT_RANK_EXACT,  /* sample/exact.c: a thread's own tables */
-    HT_RANK_TALLY,  /* sample/tally.c: one thread's counters, while they are given to the sites */
-    HT_RANK_TREE,   /* sample/tree.c: adding nodes */
-    HT_RANK_STACKS, /* sample/stacks.c: adding a site */
-    HT_RANK_LIVE,   /* sample/live.c: one stripe */
-    HT_RANK_ARENA,  /* sys/arena.c */
+    HT_RANK_DUMP,    /* control/dump.c: one profile is written at a time */
+    HT_RANK_LOADED,  /* report/loaded.c: asking the loader for its modules */
+    HT_RANK_LEARN,   /* sample/unwind_learn.c: libunwind and the rule table's writer */
+    HT_RANK_EXACT,   /* sample/exact.c: a thread's own tables */
+    HT_RANK_TALLY,   /* sample/tally.c: one thread's counters, while they are given to the sites */
+    HT_RANK_TREE,    /* sample/tree.c: adding nodes */
+    HT_RANK_STACKS,  /* sample/stacks.c: adding a site */
+    HT_RANK_LIVE,    /* sample/live.c: one stripe */
+    HT_RANK_LEXICON, /* report/lexicon.c: names that are being added */
+    HT_RANK_ARENA,   /* sys/arena.c */
 };
 
 /* 0 free, 1 held, 2 held and somebody waits. */

@@ -7,15 +7,23 @@
 #include <regex.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <zlib.h>
 
 #include "profile.pb-c.h"
+#include "report/lexicon.h"
 #include "report/mappings.h"
 #include "sample/frames.h"
 #include "sys/arena.h"
 #include "test.h"
 
 typedef Perftools__Profiles__Profile Profile;
+
+/* But for the names, which are kept. */
+static size_t memory_used(void)
+{
+    return ht_arena_used() - ht_lexicon_size();
+}
 
 /* A source that is an array. */
 struct source {
@@ -59,10 +67,10 @@ static Profile *decode(int fd)
 static Profile *encode(const struct source *source, struct ht_totals *ret_totals)
 {
     struct ht_snapshot snapshot = snapshot_of(source);
-    size_t before = ht_arena_used();
+    size_t before = memory_used();
     int fd = memfd_create("profile", MFD_CLOEXEC);
     CHECK_EQ(ht_pprof_encode(&snapshot, fd, ret_totals), 0);
-    CHECK_EQ(ht_arena_used(), before);
+    CHECK_EQ(memory_used(), before);
     Profile *profile = decode(fd);
     close(fd);
     return profile;
@@ -337,6 +345,35 @@ TEST(pprof_many_locations)
     forget(profile);
 }
 
+/* The second profile finds all names without a file: none can be opened. */
+TEST(pprof_again_without_files)
+{
+    uintptr_t pcs[] = {inside(callee, 1), inside(&encode, 5),
+                       (uintptr_t)dlsym(RTLD_DEFAULT, "argp_parse") + 4,
+                       getauxval(AT_SYSINFO_EHDR)};
+    struct ht_sample sample = {pcs, HT_ARRAY_SIZE(pcs), 1, 1, 1, 1, 1, {0}, 0, NULL};
+    struct source source = {&sample, 1};
+    struct ht_totals totals;
+    Profile *first = encode(&source, &totals);
+    struct ht_snapshot snapshot = snapshot_of(&source);
+    int fd = memfd_create("profile", MFD_CLOEXEC);
+    struct rlimit limit, none;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = (struct rlimit){0, limit.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK(open("/dev/null", O_RDONLY | O_CLOEXEC) < 0);
+    CHECK_EQ(ht_pprof_encode(&snapshot, fd, &totals), 0);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    Profile *second = decode(fd);
+    CHECK_EQ(second->n_location, first->n_location);
+    for (size_t i = 1; i <= first->n_location; i++)
+        CHECK_STR_EQ(name_of(second, i), name_of(first, i));
+    CHECK_STR_EQ(name_of(second, 3), "argp_parse");
+    close(fd);
+    forget(second);
+    forget(first);
+}
+
 TEST(pprof_deepest_stack)
 {
     static uintptr_t pcs[HT_DEPTH_MAX + 2];
@@ -401,12 +438,12 @@ TEST(pprof_failures)
     struct source source = {&sample, 1};
     struct ht_snapshot snapshot = snapshot_of(&source);
     struct ht_totals totals;
-    size_t before = ht_arena_used();
+    size_t before = memory_used();
     int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
     CHECK_EQ(ht_pprof_encode(&snapshot, fd, &totals), -ENOSPC);
     close(fd);
     CHECK_EQ(ht_pprof_encode(&snapshot, -1, &totals), -EBADF);
-    CHECK_EQ(ht_arena_used(), before);
+    CHECK_EQ(memory_used(), before);
 
     snapshot.each_sample = each_fails;
     fd = memfd_create("profile", MFD_CLOEXEC);
@@ -419,7 +456,7 @@ TEST(pprof_failures)
         ht_arena_fail_from(n);
         int r = ht_pprof_encode(&snapshot, fd, &totals);
         ht_arena_fail_from(0);
-        CHECK_EQ(ht_arena_used(), before);
+        CHECK_EQ(memory_used(), before);
         CHECK(r == 0 || r == -ENOMEM);
         failures += r != 0;
         if (r != 0)
