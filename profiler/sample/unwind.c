@@ -38,7 +38,7 @@ static bool step_over_signal(struct ht_position *at, struct ht_span *span)
 static bool is_code(uintptr_t pc, uintptr_t near)
 {
     struct dl_find_object module;
-    const uintptr_t vicinity = 64 << 20; /* one code space of a JIT compiler */
+    const uintptr_t vicinity = 512 << 20; /* one code space of a JIT compiler: V8's is so large */
     return _dl_find_object((void *)pc, &module) == 0 || pc - near + vicinity < 2 * vicinity;
 }
 
