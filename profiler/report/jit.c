@@ -117,15 +117,51 @@ static bool is_dump(const char *path, pid_t pid)
     return pid != 0 && strcmp(slash, name) == 0;
 }
 
-/* Neighbours, which differ in their rights or their file, are one region. */
-static void take_region(struct ht_jit *jit, const struct ht_maps_line *line)
+/* Into the regions, before the one at `at`. Neighbours, which differ in their rights or their file,
+ * are one. */
+static void add_region(struct ht_jit *jit, uint32_t at, struct ht_jit_region region)
 {
-    struct ht_jit_region *last =
-        jit->region_count > 0 ? &jit->regions[jit->region_count - 1] : NULL;
-    if (last != NULL && last->limit == line->start)
-        last->limit = line->end;
-    else if (jit->region_count < HT_JIT_REGIONS)
-        jit->regions[jit->region_count++] = (struct ht_jit_region){line->start, line->end};
+    struct ht_jit_region *after = &jit->regions[at];
+    if (at > 0 && after[-1].limit == region.start) {
+        after[-1].limit = region.limit;
+        return;
+    }
+    if (jit->region_count == HT_JIT_REGIONS)
+        return;
+    memmove(after + 1, after, (jit->region_count - at) * sizeof(*after));
+    *after = region;
+    jit->region_count++;
+}
+
+/* The index of the first region that ends above the address. */
+static uint32_t first_region(const struct ht_jit *jit, uintptr_t address)
+{
+    uint32_t low = 0, high = jit->region_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (address >= jit->regions[middle].limit)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint32_t ht_jit_region_of(const struct ht_jit *jit, uintptr_t pc)
+{
+    uint32_t i = first_region(jit, pc);
+    return i < jit->region_count && pc >= jit->regions[i].start ? i + 1 : 0;
+}
+
+/* Memory that was given back by now, as node does before it exits: the pages of the addresses. */
+static void add_gone(const struct outside *outside)
+{
+    struct ht_jit *jit = outside->jit;
+    for (uint32_t i = 0; i < outside->locations->count; i++) {
+        uintptr_t pc = sorted_pc(outside->locations, i), page = ht_round_down(pc, HT_PAGE);
+        if (is_outside(outside, pc) && ht_jit_region_of(jit, pc) == 0)
+            add_region(jit, first_region(jit, page), (struct ht_jit_region){page, page + HT_PAGE});
+    }
 }
 
 static void take_line(const struct ht_maps_line *line, void *context)
@@ -136,7 +172,8 @@ static void take_line(const struct ht_maps_line *line, void *context)
         memcpy(outside->dump_path, line->path, strlen(line->path) + 1);
     if (line->is_executable && outside->jit->regions != NULL &&
         holds_outside(outside, line->start, line->end))
-        take_region(outside->jit, line);
+        add_region(outside->jit, outside->jit->region_count,
+                   (struct ht_jit_region){line->start, line->end});
 }
 
 #define REGIONS_SIZE (HT_JIT_REGIONS * sizeof(struct ht_jit_region))
@@ -168,6 +205,8 @@ void ht_jit_open(struct ht_jit *ret_jit, const struct ht_locations *locations,
         open_file(ret_jit, HT_JIT_DUMP, outside.dump_path);
     if (!has_compiler)
         drop_regions(ret_jit);
+    else if (ret_jit->regions != NULL)
+        add_gone(&outside);
 }
 
 void ht_jit_close(struct ht_jit *jit)
@@ -175,21 +214,6 @@ void ht_jit_close(struct ht_jit *jit)
     for (unsigned i = 0; i < HT_JIT_FILES; i++)
         ht_source_close(&jit->files[i]);
     drop_regions(jit);
-}
-
-uint32_t ht_jit_region_of(const struct ht_jit *jit, uintptr_t pc)
-{
-    uint32_t low = 0, high = jit->region_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (pc < jit->regions[middle].start)
-            high = middle;
-        else if (pc >= jit->regions[middle].limit)
-            low = middle + 1;
-        else
-            return middle + 1;
-    }
-    return 0;
 }
 
 /* ---- names ---- */

@@ -32,8 +32,9 @@ struct ht_jit {
     struct ht_source files[HT_JIT_FILES]; /* size 0: there is none */
     bool has_files;
     struct ht_os_file state; /* of all of them together: it changes when one does */
-    /* Executable memory of no module that holds locations, by address; none when no file was ever
-     * found: then nothing says that it is a JIT compiler's. */
+    /* Executable memory of no module that holds locations, by address, and the pages of those whose
+     * memory is gone; none when no file was ever found: then nothing says that it is a JIT
+     * compiler's. */
     uint32_t region_count;
     struct ht_jit_region *regions; /* HT_JIT_REGIONS of them, or NULL */
 };

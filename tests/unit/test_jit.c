@@ -141,8 +141,8 @@ TEST(jit_map_of_others)
 
 TEST(jit_is_not_looked_for_without_need)
 {
+    CHECK(ht_locations_add(&locations, 1) != 0); /* [truncated] */
     begin(NULL, 0);
-    CHECK(ht_locations_add(&locations, 1) != 0);
     write_map("1 2 x\n");
     open_and_close(false);
     end();
@@ -235,6 +235,28 @@ TEST(jit_dump)
     open_and_close(true); /* the map */
     unlink(dump_path);
     close(fd);
+    end();
+}
+
+/* Code may be gone when the profile is written: its pages stand for it. */
+TEST(jit_memory_that_is_gone)
+{
+    char *gone = mmap(NULL, 4 * 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(gone != MAP_FAILED);
+    munmap(gone, 4 * 4096);
+    static const uintptr_t offsets[] = {0x10};
+    for (unsigned i = 0; i < 4; i++)
+        CHECK(i == 2 || ht_locations_add(&locations, (uintptr_t)gone + i * 4096 + 5) != 0);
+    begin(offsets, 1);
+    write_map("1 2 x\n");
+    ht_jit_open(&jit, &locations, &mappings);
+    CHECK_EQ(jit.region_count, 3);
+    for (unsigned i = 0; i < 4; i++)
+        CHECK_EQ(ht_jit_region_of(&jit, (uintptr_t)gone + i * 4096) != 0, i != 2);
+    CHECK(ht_jit_region_of(&jit, (uintptr_t)code) != 0);
+    for (uint32_t i = 1; i < jit.region_count; i++)
+        CHECK(jit.regions[i - 1].limit <= jit.regions[i].start);
+    ht_jit_close(&jit);
     end();
 }
 

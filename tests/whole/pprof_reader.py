@@ -436,10 +436,11 @@ class Profile:
             if not l.lines or not all(l.functions) or not all(l.names):
                 found.append(where + ' has no name')
             if l.mapping is None:
-                # Only a frame that is no code may lack a mapping, and code that no file holds (JIT).
+                # Only a frame that is no code may lack a mapping, and code that no file holds (JIT), which
+                # keeps its name when its memory is given back.
                 if l.mapping_id != 0:
                     found.append('%s: mapping %d does not exist' % (where, l.mapping_id))
-                elif l.address and not all(n.startswith('[') for n in l.names):
+                elif any(m.start <= l.address < m.limit for m in self.mappings):
                     found.append(where + ' has no mapping')
             elif not l.mapping.start <= l.address < l.mapping.limit:
                 found.append('%s is outside mapping %d' % (where, l.mapping_id))
