@@ -188,8 +188,11 @@ static int read_sections(struct sections *sections)
  * names alone. */
 static void take_mini(struct ht_elf *elf, const struct sections *outer)
 {
-    if (outer->symtab.count > 0 || outer->debugdata_size == 0 ||
-        ht_xz_unpack(&elf->source, outer->debugdata, outer->debugdata_size, &elf->mini) < 0)
+    if (outer->symtab.count > 0 || outer->debugdata_size == 0)
+        return;
+    int r = ht_xz_unpack(&elf->source, outer->debugdata, outer->debugdata_size, &elf->mini);
+    elf->is_short_of_memory = r == -ENOMEM;
+    if (r < 0)
         return;
     struct ht_source source = ht_source_of_buffer(elf->mini.bytes, elf->mini.size);
     Elf64_Ehdr header;

@@ -48,6 +48,7 @@ struct ht_elf {
     struct ht_source source;
     struct ht_xz mini; /* what .gnu_debugdata holds: an ELF file with a .symtab */
     struct ht_elf_table tables[HT_ELF_TABLES];
+    bool is_short_of_memory; /* for .gnu_debugdata, which is not there for that reason */
     /* Of what is loaded, which may go at any time: */
     bool is_loaded;
     uintptr_t delta; /* bias - start */

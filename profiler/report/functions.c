@@ -171,14 +171,13 @@ static void take_kept(struct writer *writer, struct range *range, const struct h
 /* The file that runs, wherever it is now. The kernel keeps the program's own, whatever became of
  * its name; of others that are gone or replaced there is what they have in memory, which does not
  * name all: then *ret_is_all is false. */
-static int open_names(const struct writer *writer, const struct ht_mapping *mapping,
-                      struct ht_elf *ret_elf, bool *ret_is_all)
+static int open_names(const struct ht_mapping *mapping, struct ht_elf *ret_elf, bool *ret_is_all)
 {
     int r = -ENOENT;
     *ret_is_all = true;
     if (mapping->path[0] == '/')
         r = ht_elf_open(mapping->path, &mapping->identity, ret_elf);
-    if (r < 0 && mapping == writer->mappings->items)
+    if (r < 0 && mapping->module == 0)
         r = ht_elf_open("/proc/thread-self/exe", &mapping->identity, ret_elf);
     if (r == 0 || mapping->image.limit == 0)
         return r;
@@ -251,10 +250,10 @@ static void name_open(struct writer *writer, struct range *range, const struct h
     uint32_t batch = (uint32_t)ht_min(range->open, WANTS_MAX);
     struct ht_elf elf;
     bool is_all, is_open;
-    int r = open_names(writer, range->mapping, &elf, &is_all);
+    int r = open_names(range->mapping, &elf, &is_all);
     is_open = r == 0;
     uint32_t nothing = is_open && is_all ? HT_LEXICON_NOTHING : HT_LEXICON_NOTHING_YET;
-    if (is_passing(r))
+    if (is_passing(r) || (is_open && elf.is_short_of_memory))
         nothing = HT_LEXICON_UNKNOWN;
     struct ht_os_file *tried = ht_lexicon_tried(writer->module);
     if (nothing == HT_LEXICON_NOTHING_YET && tried != NULL)

@@ -15,8 +15,8 @@
 #define BOTH(n) CXX(n) PLAIN(n)
 #define TEN(n)                                                                                     \
     BOTH(n##0)                                                                                     \
-    BOTH(n##1) BOTH(n##2) BOTH(n##3) BOTH(n##4) BOTH(n##5) BOTH(n##6) BOTH(n##7) BOTH(n##8)        \
-        BOTH(n##9)
+    BOTH(n##1)                                                                                     \
+    BOTH(n##2) BOTH(n##3) BOTH(n##4) BOTH(n##5) BOTH(n##6) BOTH(n##7) BOTH(n##8) BOTH(n##9)
 #define HUNDRED(n)                                                                                 \
     TEN(n##0)                                                                                      \
     TEN(n##1) TEN(n##2) TEN(n##3) TEN(n##4) TEN(n##5) TEN(n##6) TEN(n##7) TEN(n##8) TEN(n##9)

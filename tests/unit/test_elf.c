@@ -552,7 +552,8 @@ static char *build_with_debugdata(size_t *ret_size)
                                      .sh_name = STRINGS - sizeof(sections) + 1,
                                      .sh_offset = sizeof(outer),
                                      .sh_size = size};
-    char *file = malloc(sizeof(outer) + size);
+    char *file = calloc(1, sizeof(outer) + size);
+    CHECK(file != NULL);
     memcpy(file, &outer, sizeof(outer));
     memcpy(file + sizeof(outer), packed, size);
     free(packed);
@@ -589,6 +590,7 @@ TEST(elf_debugdata)
     for (unsigned n = 1; n < 8; n++) {
         ht_arena_fail_from(n);
         CHECK_EQ(ht_elf_open(path_of(file, size), NULL, &elf), 0);
+        CHECK_EQ(elf.is_short_of_memory, elf.tables[HT_ELF_MINI].count == 0);
         ht_elf_close(&elf);
     }
     ht_arena_fail_from(0);
