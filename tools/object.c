@@ -8,6 +8,7 @@
 #include "debug.h"
 #include "report/demangle.h"
 #include "report/text.h"
+#include "report/xz.h"
 
 #define MANGLED_SIZE 8192u
 #define NAME_SIZE    1024u
@@ -260,6 +261,7 @@ bool object_read(const struct debug_search *search, const struct object_request 
     if (!edit_begin(&answer))
         return false;
     struct reading reading = {.request = request, .answer = &answer};
+    ht_xz_start(); /* libdw has brought liblzma */
     debug_files_find(search, request->path, &request->build_id, request->segments,
                      request->segment_count, &files);
     enum object_state state = read_files(search, &files, &reading);

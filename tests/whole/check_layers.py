@@ -18,7 +18,7 @@ ALLOWED = {
     'hooks': ['sys/.*', 'hooks/.*', 'sample/hot.h', 'sample/record.h'],
     'report': ['sys/.*', 'report/.*', 'sample/(stacks|live|lives|sampler|frames|modules).h', 'proto/.*', 'profile.pb-c.h'],
     'control': ['(sys|sample|hooks|report|control)/.*', 'heaptap.h'],
-    'tools': ['tools/.*', '[a-z_]+.h', 'sys/.*', 'report/(confidence|demangle|elf|text).h', 'profile.pb-c.h',
+    'tools': ['tools/.*', '[a-z_]+.h', 'sys/.*', 'report/(confidence|demangle|elf|text|xz).h', 'profile.pb-c.h',
               'control/(config|parse|request).h'],
 }
 
