@@ -160,29 +160,27 @@ static void take_kept(struct writer *writer, struct range *range, const struct h
         uint64_t address = sorted_pc(writer, i) - range->mapping->bias;
         uint32_t found = ht_lexicon_find(writer->module, address),
                  *function = sorted_function(writer, i);
-        if (found == HT_LEXICON_NOTHING || (found == HT_LEXICON_NOTHING_YET && is_tried))
+        if (found == HT_LEXICON_NOTHING && is_tried)
             *function = function_of_address(writer, range->mapping, address);
-        else if (found != HT_LEXICON_UNKNOWN && found != HT_LEXICON_NOTHING_YET)
+        else if (found != HT_LEXICON_UNKNOWN && found != HT_LEXICON_NOTHING)
             *function = function_of_kept(writer, found);
         range->open += *function == 0;
     }
 }
 
 /* The file that runs, wherever it is now. The kernel keeps the program's own, whatever became of
- * its name; of others that are gone or replaced there is what they have in memory, which does not
- * name all: then *ret_is_all is false. */
-static int open_names(const struct ht_mapping *mapping, struct ht_elf *ret_elf, bool *ret_is_all)
+ * its name; of others that are gone or replaced, and of the vdso, there is what they have in
+ * memory. */
+static int open_names(const struct ht_mapping *mapping, struct ht_elf *ret_elf)
 {
     int r = -ENOENT;
-    *ret_is_all = true;
     if (mapping->path[0] == '/')
         r = ht_elf_open(mapping->path, &mapping->identity, ret_elf);
     if (r < 0 && mapping->module == 0)
         r = ht_elf_open("/proc/thread-self/exe", &mapping->identity, ret_elf);
-    if (r == 0 || mapping->image.limit == 0)
-        return r;
-    *ret_is_all = mapping->path[0] == '['; /* the vdso has no file */
-    return ht_elf_open_loaded(&mapping->image, &mapping->identity, ret_elf);
+    if (r < 0 && mapping->image.limit != 0)
+        r = ht_elf_open_loaded(&mapping->image, &mapping->identity, ret_elf);
+    return r;
 }
 
 /* What another time may be otherwise, while the file is the same. */
@@ -216,7 +214,7 @@ static uint32_t function_of_symbol(struct writer *writer, const struct ht_elf *e
 }
 
 /* Looks up one batch: the first `count` open locations of the range. `nothing` is what to remember
- * of an address without a symbol. */
+ * of an address without a symbol: HT_LEXICON_UNKNOWN if it may have one after all. */
 static void name_batch(struct writer *writer, struct range *range, const struct ht_elf *elf,
                        struct ht_elf_want *wants, uint32_t count, uint32_t nothing)
 {
@@ -236,7 +234,7 @@ static void name_batch(struct writer *writer, struct range *range, const struct 
         const struct ht_elf_want *want = &wants[n++];
         if (want->rank != 0)
             *function = function_of_symbol(writer, elf, want);
-        else if (nothing != HT_LEXICON_UNKNOWN)
+        else
             ht_lexicon_set(writer->module, want->address, nothing);
         if (*function == 0)
             *function = function_of_address(writer, range->mapping, want->address);
@@ -249,20 +247,17 @@ static void name_open(struct writer *writer, struct range *range, const struct h
 {
     uint32_t batch = (uint32_t)ht_min(range->open, WANTS_MAX);
     struct ht_elf elf;
-    bool is_all, is_open;
-    int r = open_names(range->mapping, &elf, &is_all);
-    is_open = r == 0;
-    uint32_t nothing = is_open && is_all ? HT_LEXICON_NOTHING : HT_LEXICON_NOTHING_YET;
-    if (is_passing(r) || (is_open && elf.is_short_of_memory))
-        nothing = HT_LEXICON_UNKNOWN;
+    int r = open_names(range->mapping, &elf);
+    bool is_open = r == 0, may_be_there = is_passing(r) || (is_open && elf.is_short_of_memory);
     struct ht_os_file *tried = ht_lexicon_tried(writer->module);
-    if (nothing == HT_LEXICON_NOTHING_YET && tried != NULL)
+    if (tried != NULL)
         *tried = *now;
     struct ht_elf_want *wants = ht_arena_map(batch * sizeof(*wants)), few[8];
     uint32_t room = wants != NULL ? batch : HT_ARRAY_SIZE(few);
     while (range->open > 0)
         name_batch(writer, range, is_open ? &elf : NULL, wants != NULL ? wants : few,
-                   (uint32_t)ht_min(range->open, room), nothing);
+                   (uint32_t)ht_min(range->open, room),
+                   may_be_there ? HT_LEXICON_UNKNOWN : HT_LEXICON_NOTHING);
     ht_arena_unmap(wants, batch * sizeof(*wants));
     if (is_open)
         ht_elf_close(&elf);
@@ -288,9 +283,9 @@ static uint32_t write_module(struct writer *writer, const struct ht_mapping *map
 static void take_kept_elsewhere(struct writer *writer, uint32_t i)
 {
     uint32_t found = ht_lexicon_find(writer->jit_module, sorted_pc(writer, i));
-    if (found != HT_LEXICON_UNKNOWN && found != HT_LEXICON_NOTHING_YET)
+    if (found != HT_LEXICON_UNKNOWN && found != HT_LEXICON_NOTHING)
         *sorted_function(writer, i) = function_of_kept(writer, found);
-    else if (!writer->jit->has_files || (found == HT_LEXICON_NOTHING_YET && writer->jit_is_tried))
+    else if (!writer->jit->has_files || (found == HT_LEXICON_NOTHING && writer->jit_is_tried))
         *sorted_function(writer, i) = function_elsewhere(writer);
     writer->jit_open += *sorted_function(writer, i) == 0;
 }
@@ -302,7 +297,7 @@ static void name_elsewhere(struct writer *writer, uint32_t i, const struct ht_ji
     if (ht_jit_name(writer->jit, want, writer->mangled, sizeof(writer->mangled)) > 0)
         named = function_of_name(writer, want->start);
     if (named.function == 0)
-        ht_lexicon_set(writer->module, want->pc, HT_LEXICON_NOTHING_YET);
+        ht_lexicon_set(writer->module, want->pc, HT_LEXICON_NOTHING);
     else if (named.kept != 0)
         ht_lexicon_set(writer->module, want->pc, named.kept);
     *sorted_function(writer, i) = named.function != 0 ? named.function : function_elsewhere(writer);

@@ -19,7 +19,7 @@
 
 enum { HT_JIT_MAP, HT_JIT_OUTER_MAP, HT_JIT_DUMP, HT_JIT_FILES };
 
-/* A file is read up to here, which takes half a second. */
+/* A file is read up to here, which takes a quarter of a second. */
 #define HT_JIT_FILE_MAX ((uint64_t)256 << 20)
 /* Regions that are shown; code in more of them is in none. */
 #define HT_JIT_REGIONS 1024u

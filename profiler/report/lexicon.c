@@ -251,6 +251,8 @@ static void set_locked(uint64_t key, uint32_t found)
         !grow_addresses(ht_max(lexicon.slot_count / 2 * 3, SLOTS_FIRST)))
         return;
     uint32_t slot = slot_for(key);
+    if (found == HT_LEXICON_UNKNOWN && lexicon.keys[slot] == 0)
+        return;
     lexicon.address_count += lexicon.keys[slot] == 0;
     lexicon.keys[slot] = key;
     lexicon.found[slot] = found;

@@ -26,10 +26,9 @@
 #define HT_LEXICON_SHARE 8u
 
 /* A function, from 1 on; or one of these. */
-#define HT_LEXICON_UNKNOWN     0u               /* nothing is known of the address */
-#define HT_LEXICON_NOTHING     UINT32_MAX       /* the module's file has no symbol for it */
-#define HT_LEXICON_NOTHING_YET (UINT32_MAX - 1) /* what could be read has none; see ..._tried */
-#define HT_LEXICON_FUNCTIONS   (UINT32_C(1) << 20)
+#define HT_LEXICON_UNKNOWN   0u         /* nothing is known of the address */
+#define HT_LEXICON_NOTHING   UINT32_MAX /* no symbol was found; see ht_lexicon_tried() */
+#define HT_LEXICON_FUNCTIONS (UINT32_C(1) << 20)
 
 /* Before a profile: no function has a number yet. `address_count` will be asked for. */
 void ht_lexicon_begin(uint32_t address_count);
@@ -37,12 +36,12 @@ void ht_lexicon_begin(uint32_t address_count);
 /* The module, from 1 on; 0 when it cannot be kept, and that is a module of which nothing is known.
  */
 uint32_t ht_lexicon_module(const char *path, const struct ht_elf_identity *identity);
-/* The state of the module's file when it was looked for and could not be read: while it is the same
- * it is not looked for again. NULL for module 0. */
+/* The state of the module's file, or of its absence, when addresses were looked for last: while it is
+ * the same, those for which nothing was found are not looked for again. NULL for module 0. */
 struct ht_os_file *ht_lexicon_tried(uint32_t module);
 
 uint32_t ht_lexicon_find(uint32_t module, uint64_t address);
-/* Remembers what was found; `found` is a function or HT_LEXICON_NOTHING(_YET). */
+/* Remembers what was found; `found` is a function or HT_LEXICON_NOTHING. */
 void ht_lexicon_set(uint32_t module, uint64_t address, uint32_t found);
 
 /* The function of the module that starts there and has this name; 0 when it cannot be kept. */

@@ -23,7 +23,7 @@ HOOKED = {'malloc', 'calloc', 'realloc', 'reallocarray', 'free', 'posix_memalign
           'memalign', 'valloc', 'pvalloc', 'free_sized', 'free_aligned_sized', 'malloc_usable_size'}
 
 # Functions of heaptap itself. ("ht_" alone is no proof: gcc has an ht_create, too.)
-OWN_NAMES = re.compile('_?heaptap_|ht_(arena|arch|dump|elf|exit|fork|gzip|hot|learn|live|lock|mappings|message|next|os|'
+OWN_NAMES = re.compile('_?heaptap_|ht_(arena|arch|dump|elf|exit|fork|gzip|hot|jit|learn|lexicon|live|lock|mappings|message|next|os|'
                        'pprof|record|sampler|stacks|start|tables|trigger|unwind)_|(first|slow|next)__Z[nd]')
 
 # Limits of the continuous profilers; they hold at the default interval, not at interval 1.
