@@ -169,12 +169,12 @@ TEST(lexicon_has_a_limit)
     ht_lexicon_forget();
 }
 
-static volatile bool is_over;
+static bool is_over;
 
 static void *add_names(void *unused)
 {
     uint32_t module = ht_lexicon_module("/a", &with_id);
-    for (unsigned i = 0; !is_over; i = (i + 1) % 20000) {
+    for (unsigned i = 0; !__atomic_load_n(&is_over, __ATOMIC_RELAXED); i = (i + 1) % 20000) {
         char name[32];
         snprintf(name, sizeof(name), "function_%u", i);
         uint32_t function = ht_lexicon_function(module, i, name, name);
@@ -209,7 +209,7 @@ TEST(lexicon_in_children)
         CHECK_EQ(waitpid(child, &status, 0), child);
         CHECK_EQ(status, 0);
     }
-    is_over = true;
+    __atomic_store_n(&is_over, true, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
     ht_lexicon_forget();
 }
