@@ -81,9 +81,14 @@ struct outside {
     char dump_path[HT_PATH_MAX];
 };
 
+/* Higher, no processor has user memory: there are the addresses of a library that went since the
+ * modules were listed (sample/modules.h). */
+#define MEMORY_END (UINT64_C(1) << 57)
+
 static bool is_outside(const struct outside *outside, uintptr_t pc)
 {
-    return pc >= HT_PC_SPECIAL_END && ht_mappings_find(outside->mappings, pc) == NULL;
+    return pc >= HT_PC_SPECIAL_END && pc < MEMORY_END &&
+           ht_mappings_find(outside->mappings, pc) == NULL;
 }
 
 static uintptr_t sorted_pc(const struct ht_locations *locations, uint32_t i)
