@@ -164,10 +164,12 @@ class Location:
     def __init__(self, data):
         _, self.id, self.mapping_id, self.address = scalars(data, 3)
         self.lines = []  # (function id, line), innermost first
+        self.columns = []
         for number, wire, value in fields(data):
             if number == 4:
-                line = scalars(bytes_of(wire, value), 2)
+                line = scalars(bytes_of(wire, value), 3)
                 self.lines.append((line[1], line[2]))
+                self.columns.append(line[3])
         self.names = ()     # filled in by Profile
         self.mapping = None
 
@@ -479,8 +481,9 @@ class Profile:
             if s.freed_location and (s.freed_location not in self.location_of or s.freed_frame >= len(s.location_ids)):
                 found.append('%s was freed from location %d instead of frame %d' % (
                     where, s.freed_location, s.freed_frame))
-            # The loader has a calloc of its own, which is inlined.
-            if s.names and s.names[0] in HOOKED and len(s.locations[0].names) == 1:
+            # The loader has a malloc of its own, which is inlined: include/rtld-malloc.h.
+            leaf = s.locations[0] if s.locations else None
+            if leaf and leaf.names and leaf.names[-1] in HOOKED:
                 found.append('%s ends in a hook' % where)
             if '[truncated]' in s.names[:-1]:
                 found.append(where + ': [truncated] is not the root')
