@@ -10,6 +10,7 @@ import shutil
 import struct
 
 import pprof_reader
+import pprof_writer
 from harness import COMMAND, ROOT, Failed, find_program
 
 SOURCES = os.path.join(ROOT, 'tests', 'programs', 'symbols')
@@ -185,14 +186,15 @@ def contents(path):
 
 
 def location_key(data):
-    """All of a location but its lines."""
-    return [(n, w, v) for n, w, v in message_fields(data) if n != 4]
+    """All of a location but its lines, in the order of fields, as which zeros may be left out."""
+    return sorted(((n, w, v) for n, w, v in message_fields(data) if n != 4 and v != 0), key=lambda field: field[0])
 
 
 def mapping_key(data):
     """All of a mapping but the four flags, and the flags."""
     fields = message_fields(data)
-    return [f for f in fields if f[0] not in (7, 8, 9, 10)], {n: v for n, _, v in fields if n in (7, 8, 9, 10) and v}
+    kept = sorted((f for f in fields if f[0] not in (7, 8, 9, 10) and f[2] != 0), key=lambda field: field[0])
+    return kept, {n: v for n, _, v in fields if n in (7, 8, 9, 10) and v}
 
 
 def compare_lines(t, before, after, what):
@@ -286,3 +288,46 @@ def debug_path(directory, path):
     if not id:
         raise Failed('%s has no build id' % path)
     return os.path.join(directory, '.build-id', id[:2], id[2:] + '.debug')
+
+
+def code_segments(path):
+    """(address, offset, bytes) of each executable segment."""
+    with open(path, 'rb') as file:
+        data = file.read(1 << 16)
+    table, size, count = struct.unpack_from('<Q', data, 32)[0], *struct.unpack_from('<HH', data, 54)
+    found = []
+    for i in range(count):
+        kind, flags, offset, address, _, length = struct.unpack_from('<IIQQQQ', data, table + i * size)
+        if kind == 1 and flags & 1:
+            found.append((address, offset, length))
+    return found
+
+
+def address_profile(path, addresses, types=pprof_writer.HEAP_TYPES, bias=0x7f0000000000, build=None, named=True):
+    """The bytes of a profile of addresses in an object, as it lies in its file: location i is of the i-th of them,
+    and so is sample i. Its functions, if they are `named`, have a name that says nothing."""
+    heap = pprof_writer.Heap(types=types, version=0)
+    field, text = pprof_writer.field, heap.text
+    parts = [(1, pprof_writer.message((1, text(kind)), (2, text(unit)))) for kind, unit in types]
+    parts += [(2, pprof_writer.message((1, [i]), (2, [1] * len(types)))) for i in range(1, len(addresses) + 1)]
+    segments = code_segments(path)
+    for number, (start, offset, length) in enumerate(segments, 1):
+        parts.append((3, pprof_writer.message(
+            (1, number), (2, start + bias), (3, start + bias + length), (4, offset), (5, text(path)),
+            (6, text(build_id(path) if build is None else build)), (7, int(named)))))
+    for i, address in enumerate(addresses, 1):
+        number = next((n for n, (start, _, length) in enumerate(segments, 1) if start <= address < start + length), 0)
+        line = [(4, pprof_writer.message((1, 1)))] if named else []
+        parts.append((4, pprof_writer.message((1, i), (2, number), (3, address + bias), *line)))
+    if named:
+        parts.append((5, pprof_writer.message((1, 1), (2, text('[somewhere]')), (3, text('[somewhere]')))))
+    parts += [(9, pprof_writer.START * 10**9), (11, pprof_writer.message((1, text('space')), (2, text('bytes')))),
+              (12, 1)]
+    return b''.join(field(n, v) for n, v in parts) + b''.join(field(6, s.encode()) for s in heap.strings)
+
+
+def places(path):
+    """Of a profile of address_profile(): for each address its lines."""
+    with gzip.open(path) if is_packed(path) else open(path, 'rb') as file:
+        profile = pprof_reader.Profile(file.read())
+    return [lines_of(profile, location) for location in profile.locations]
