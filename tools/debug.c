@@ -140,7 +140,7 @@ static void search_unit(struct search *search, struct debug_want *wants, size_t 
     struct debug_unit *unit = &search->debug->units.all[wants[0].unit];
     struct debug_lines lines;
     search->debug->lacks_dwo |= unit->lacks_dwo;
-    debug_scopes_find(&unit->scopes, wants, count);
+    debug_scopes_find(&unit->scopes, wants, count, &search->names.outline);
     debug_lines_load(unit, &lines);
     for (size_t i = 0; i < count; i++)
         show(search, &lines, &wants[i]);

@@ -52,9 +52,13 @@ static void append(char *text, const char *name)
 static bool replace_by_linkage_name(char *text, Dwarf_Die *function)
 {
     Dwarf_Attribute attribute;
+    char scope[NAME_SIZE];
     const char *name =
         dwarf_formstring(dwarf_attr_integrate(function, DW_AT_linkage_name, &attribute));
-    return name && ht_demangle(name, text, NAME_SIZE);
+    if (!name || !ht_demangle(name, scope, sizeof(scope)))
+        return false;
+    strcpy(text, scope);
+    return true;
 }
 
 /* `name` is that of the function whose scopes these are. */
@@ -85,11 +89,35 @@ static void append_scope(char *text, Dwarf_Die *die, const char *name)
     }
 }
 
-/* DIEs have no way up. But they come in the order of the tree, so that the one at `offset` is within
- * the last child that begins before it. */
-static void find_scopes(Dwarf_Die *unit, Dwarf_Off offset, const char *name, char *text)
+/* The namespaces of an entry, outermost first. */
+static void append_namespaces(char *text, const struct debug_outline *outline, uint32_t index,
+                              const char *name)
+{
+    uint32_t chain[NESTING_MAX], count = 0;
+    for (; index != DEBUG_OUTLINE_NONE && count < NESTING_MAX;
+         index = outline->entries[index].parent)
+        chain[count++] = index;
+    while (count > 0) {
+        Dwarf_Die die = outline->entries[chain[--count]].die;
+        append_scope(text, &die, name);
+    }
+}
+
+/* The scopes of a DIE. They come in the order of the tree, so that it is within the last child that
+ * begins before it: from the outline on, which is of this unit most of the time. */
+static void find_scopes(const struct debug_outline *outline, Dwarf_Die *unit, Dwarf_Die *wanted,
+                        const char *name, char *text)
 {
     Dwarf_Die scope = *unit;
+    Dwarf_Off offset = dwarf_dieoffset(wanted);
+    uint32_t index = debug_outline_find(outline, wanted);
+    if (index != DEBUG_OUTLINE_NONE) {
+        scope = outline->entries[index].die;
+        append_namespaces(text, outline, outline->entries[index].parent, name);
+        if (dwarf_dieoffset(&scope) == offset)
+            return;
+        append_scope(text, &scope, name);
+    }
     for (unsigned i = 0; i < NESTING_MAX; i++) {
         Dwarf_Die next, child;
         if (dwarf_child(&scope, &next) != 0 || dwarf_dieoffset(&next) > offset)
@@ -119,18 +147,18 @@ static const char *remember(struct debug_names *names, const void *die, const ch
     return known->name;
 }
 
-/* Whether it is worth a search. In C++ only members lack a name that tells their scopes; other
- * languages have their scopes in the linker's name, or have none. */
-static bool has_scopes(Dwarf_Die *function, Dwarf_Die *declaration, Dwarf_Die *unit)
+/* Others have their scopes in the linker's name, or have none. What dwz put into a unit of its own
+ * does not say of which language it is. */
+static bool has_scopes(Dwarf_Die *unit)
 {
+    if (dwarf_tag(unit) == DW_TAG_partial_unit)
+        return true;
     switch (dwarf_srclang(unit)) {
     case DW_LANG_C_plus_plus:
     case DW_LANG_C_plus_plus_03:
     case DW_LANG_C_plus_plus_11:
     case DW_LANG_C_plus_plus_14:
     case DW_LANG_ObjC_plus_plus:
-        return dwarf_hasattr_integrate(function, DW_AT_object_pointer) ||
-               dwarf_hasattr(declaration, DW_AT_object_pointer);
     case DW_LANG_Fortran90:
     case DW_LANG_Fortran95:
     case DW_LANG_Fortran03:
@@ -146,14 +174,14 @@ const char *debug_names_scoped(struct debug_names *names, Dwarf_Die *function)
     Dwarf_Die die = *function, unit;
     go_to_declaration(&die);
     const char *name = dwarf_diename(&die);
-    if (!name || !dwarf_diecu(&die, &unit, NULL, NULL) || !has_scopes(function, &die, &unit))
+    if (!name || !dwarf_diecu(&die, &unit, NULL, NULL) || !has_scopes(&unit))
         return name ? name : "";
     struct known wanted = {.die = die.addr};
     const void *known = tfind(&wanted, &names->known, compare);
     if (known)
         return (*(const struct known *const *)known)->name;
     char text[NAME_SIZE] = "";
-    find_scopes(&unit, dwarf_dieoffset(&die), name, text);
+    find_scopes(&names->outline, &unit, &die, name, text);
     append(text, name);
     return remember(names, die.addr, text);
 }
@@ -163,4 +191,5 @@ void debug_names_free(struct debug_names *names)
     if (names->known)
         tdestroy(names->known, free);
     names->known = NULL;
+    debug_outline_free(&names->outline);
 }

@@ -4,13 +4,12 @@
 #ifndef HT_TOOL_DEBUG_NAMES_H
 #define HT_TOOL_DEBUG_NAMES_H
 
-#include <elfutils/libdw.h>
-
-#include "sys/compiler.h"
+#include "debug_outline.h"
 
 /* Starts zeroed. */
 struct debug_names {
-    void *known; /* of tsearch(3) */
+    void *known;                  /* of tsearch(3) */
+    struct debug_outline outline; /* of the unit that is looked at */
 };
 
 /* "(anonymous namespace)::outer::{lambda()}::operator()", as demangled names are, "module::procedure";

@@ -9,7 +9,8 @@
 struct walk {
     struct debug_want *wants;
     size_t count;
-    bool is_thorough; /* also into functions that hold none of the addresses */
+    bool is_thorough;              /* also into functions that hold none of the addresses */
+    struct debug_outline *outline; /* NULL: it is made already */
 };
 
 /* Where the walk is: in `function`, `inlined` calls deep. */
@@ -17,6 +18,7 @@ struct place {
     const void *function; /* the address of its DIE; NULL: in none */
     unsigned inlined;
     unsigned nesting;
+    uint32_t scope; /* the namespace's index in the outline */
 };
 
 static size_t first_at_or_above(const struct walk *walk, Dwarf_Addr address)
@@ -79,6 +81,9 @@ static void walk_children(struct walk *walk, Dwarf_Die *parent, struct place pla
 static void visit(struct walk *walk, Dwarf_Die *die, struct place place)
 {
     bool is_worth_it = false;
+    uint32_t index = DEBUG_OUTLINE_NONE;
+    if (walk->outline && !place.function)
+        index = debug_outline_add(walk->outline, die, place.scope);
     switch (dwarf_tag(die)) {
     case DW_TAG_subprogram:
         is_worth_it = take(walk, die, &place, FUNCTION) || walk->is_thorough;
@@ -97,6 +102,7 @@ static void visit(struct walk *walk, Dwarf_Die *die, struct place place)
         break;
     case DW_TAG_namespace:
     case DW_TAG_module:
+        place.scope = index;
         is_worth_it = true;
         break;
     case DW_TAG_class_type:
@@ -122,11 +128,14 @@ static void walk_children(struct walk *walk, Dwarf_Die *parent, struct place pla
 /* The first walk passes over what holds none of the addresses. But functions within a function (C,
  * Fortran) are not within its code, and those of a class that is local to one stand in that class:
  * where something was not found, a second walk looks into all functions. */
-void debug_scopes_find(Dwarf_Die *unit, struct debug_want *wants, size_t count)
+void debug_scopes_find(Dwarf_Die *unit, struct debug_want *wants, size_t count,
+                       struct debug_outline *ret_outline)
 {
-    struct walk walk = {.wants = wants, .count = count};
-    struct place place = {0};
+    struct walk walk = {.wants = wants, .count = count, .outline = ret_outline};
+    struct place place = {.scope = DEBUG_OUTLINE_NONE};
+    debug_outline_clear(ret_outline);
     walk_children(&walk, unit, place);
+    walk.outline = NULL;
     for (size_t i = 0; i < count; i++)
         walk.is_thorough |= wants[i].count == 0;
     if (walk.is_thorough)

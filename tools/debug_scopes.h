@@ -6,9 +6,7 @@
 #ifndef HT_TOOL_DEBUG_SCOPES_H
 #define HT_TOOL_DEBUG_SCOPES_H
 
-#include <elfutils/libdw.h>
-
-#include "sys/compiler.h"
+#include "debug_outline.h"
 
 /* Deeper chains are cut; compilers stop at some 30. */
 #define DEBUG_CHAIN_MAX 128u
@@ -22,7 +20,8 @@ struct debug_want {
     Dwarf_Die *chain;
 };
 
-/* Finds the chains of `count` wants, all in one unit, sorted by address. */
-void debug_scopes_find(Dwarf_Die *unit, struct debug_want *wants, size_t count);
+/* Finds the chains of `count` wants, all in one unit, sorted by address; and its outline. */
+void debug_scopes_find(Dwarf_Die *unit, struct debug_want *wants, size_t count,
+                       struct debug_outline *ret_outline);
 
 #endif

@@ -136,11 +136,8 @@ static void name_by_debug(struct reading *reading, size_t index, const struct de
             copy(ret_naming->name, sizeof(ret_naming->name), frame->scoped_name);
         return;
     }
-    if (is_outermost && strcmp(frame->scoped_name, frame->name) != 0 &&
-        name_by_symbol(reading, index, ret_naming) &&
-        strncmp(ret_naming->system_name, "_Z", 2) == 0)
-        return;
-    if (!*frame->name && is_outermost && name_by_symbol(reading, index, ret_naming))
+    if (is_outermost && name_by_symbol(reading, index, ret_naming) &&
+        (!*frame->name || strncmp(ret_naming->system_name, "_Z", 2) == 0))
         return;
     copy(ret_naming->system_name, sizeof(ret_naming->system_name), frame->name);
     copy(ret_naming->name, sizeof(ret_naming->name), frame->scoped_name);

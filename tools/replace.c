@@ -92,10 +92,13 @@ static int give_name(struct replacement *replacement)
     return -EEXIST;
 }
 
+/* Also not written to meanwhile. */
 static bool is_same(const char *path, const struct stat *file)
 {
     struct stat now;
-    return lstat(path, &now) == 0 && now.st_dev == file->st_dev && now.st_ino == file->st_ino;
+    return lstat(path, &now) == 0 && now.st_dev == file->st_dev && now.st_ino == file->st_ino &&
+           now.st_size == file->st_size && now.st_mtim.tv_sec == file->st_mtim.tv_sec &&
+           now.st_mtim.tv_nsec == file->st_mtim.tv_nsec;
 }
 
 /* Changes places with the file that it is like, and with no other: one that came meanwhile gets its

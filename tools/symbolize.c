@@ -189,6 +189,20 @@ static int symbolize_one(struct symbolize *symbolize, const char *from)
     return 0;
 }
 
+/* An exit status. */
+static int symbolize_all(struct symbolize *symbolize)
+{
+    int status = 0;
+    for (size_t i = 0; i < symbolize->file_count; i++) {
+        int r = symbolize_one(symbolize, symbolize->files[i]);
+        if (r == -EINTR)
+            return 128 + (interrupted ? interrupted : SIGINT);
+        if (r < 0)
+            status = 1;
+    }
+    return status;
+}
+
 int symbolize_command(int argc, char **argv)
 {
     struct symbolize symbolize = {.files = calloc((size_t)argc, sizeof(char *))};
@@ -204,13 +218,8 @@ int symbolize_command(int argc, char **argv)
     for (const int *signal = (const int[]){SIGINT, SIGTERM, SIGHUP, 0}; *signal; signal++)
         sigaction(*signal, &action, NULL);
     int r = take_options(&symbolize, argc, argv, &done);
-    for (size_t i = 0; r == 0 && !done && i < symbolize.file_count; i++) {
-        int error = symbolize_one(&symbolize, symbolize.files[i]);
-        if (error == -EINTR)
-            r = 128 + (interrupted ? interrupted : SIGINT);
-        else if (error < 0)
-            r = 1;
-    }
+    if (r == 0 && !done)
+        r = symbolize_all(&symbolize);
     symbolizer_free(&symbolize.symbolizer);
     free(symbolize.files);
     return r;

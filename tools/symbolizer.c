@@ -131,6 +131,16 @@ static struct task_mapping *mapping_of(const struct task *task,
     return &task->mappings[low];
 }
 
+/* Whether somebody else found lines for it. */
+static bool has_lines(const struct task *task, const Perftools__Profiles__Location *location)
+{
+    for (size_t i = 0; i < location->n_line; i++)
+        if (location->line[i]->line != 0 ||
+            edit_function(&task->edit, location->line[i]->function_id)->filename != 0)
+            return true;
+    return location->n_line > 1;
+}
+
 /* Where the location is in its file; false when it is in none that is looked at. */
 static bool offset_of(const struct task *task, const Perftools__Profiles__Location *location,
                       struct task_mapping **ret_mapping, uint64_t *ret_offset)
@@ -140,7 +150,7 @@ static bool offset_of(const struct task *task, const Perftools__Profiles__Locati
         return false;
     const Perftools__Profiles__Mapping *message = task->edit.mappings[mapping->index];
     if (message->has_line_numbers || location->address < message->memory_start ||
-        location->address >= message->memory_limit)
+        location->address >= message->memory_limit || has_lines(task, location))
         return false;
     *ret_mapping = mapping;
     *ret_offset = location->address - message->memory_start + message->file_offset;

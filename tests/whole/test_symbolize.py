@@ -266,8 +266,9 @@ def link_time_optimized(t):
 @test
 def levels(t):
     """At -O0, -O1, -O3, -Os and with frame pointers; only lines, -g1, have no less inlined calls"""
-    for level in ('-O1', '-O3', '-Os', '-g1'):
-        check_all(t, ['c', 'c++'] + ['c++ clang'] * (level != '-g1'), level)
+    for level in ('-O1', '-O3', '-Os'):
+        check_all(t, ['c', 'c++', 'c++ clang'], level)
+    check_all(t, ['c'], '-g1')  # of C++ it has neither the linker's names nor scopes for what was inlined
     check_all(t, ['c++ clang'], '-O0')
     check_all(t, ['c++ clang'], '-fno-omit-frame-pointer', '-gcolumn-info')
 

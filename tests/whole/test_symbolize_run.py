@@ -26,7 +26,7 @@ __attribute__((noinline)) static void hold(size_t size)
 int main(int argc, char **argv)
 {
     (void)argc;
-    hold(100003);
+    for (int i = 0; i < 40; i++) hold(100003);
     free(malloc(50021));
     if (strcmp(argv[1], "exit") == 0)
         return 7;
@@ -125,7 +125,7 @@ def while_it_runs(t):
     """Lines come while the program runs, and each profile of --every has them; --keep keeps as many as it says"""
     path = service(t)
     process = t.start([COMMAND, 'run', '--interval', '1', '--every', '100ms', '--keep', '3', '--output',
-                       t.output + '/%e.%n.pb.gz', path, 'wait'], stdout=-1, stderr=-1)
+                       t.output + '/%e.%n.pb.gz', path, 'wait'], stdin=-1, stdout=-1, stderr=-1)
     t.check(wait_until(lambda: any(re.search(r'\.\d\d\.', p) for p in t.files())), 'profiles: %r' % t.files())
     t.check(wait_until(lambda: any(lines_now(t, p) for p in t.files())), 'no lines while it runs')
     process.send_signal(signal.SIGTERM)
@@ -183,7 +183,7 @@ def output_of_it(t):
 def snapshot(t):
     """heaptap snapshot gives lines to the file it reports, and only with --no-symbolize does not"""
     path = service(t)
-    process = t.start([path, 'wait'], t.preload(at_exit=0), stdout=-1)
+    process = t.start([path, 'wait'], t.preload(at_exit=0), stdin=-1, stdout=-1)
     t.check(wait_until(lambda: takes_signal(process.pid, signal.SIGUSR1)), 'no handler')
     process.stdout.readline()
     told = t.run([COMMAND, 'snapshot', str(process.pid)]).text
