@@ -17,7 +17,7 @@ SERVICE = r'''
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-static void *volatile kept;
+static void *volatile kept, *volatile passed;
 __attribute__((noinline)) static void hold(size_t size)
 {
     kept = malloc(size); /* line 10 */
@@ -26,8 +26,11 @@ __attribute__((noinline)) static void hold(size_t size)
 int main(int argc, char **argv)
 {
     (void)argc;
-    for (int i = 0; i < 40; i++) hold(100003);
-    free(malloc(50021));
+    hold(100003);
+    for (int i = 0; i < 100; i++) {
+        passed = malloc(50021);
+        free(passed);
+    }
     if (strcmp(argv[1], "exit") == 0)
         return 7;
     if (strcmp(argv[1], "die") == 0) {
