@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 
-from harness import PROGRAMS, Skip, find_program, go_pprof, main, program, test, truth
+from harness import COMMAND, PROGRAMS, Skip, find_program, go_pprof, main, program, test, truth
 from pprof_reader import add
 
 PLUGIN = {x: os.path.join(PROGRAMS, 'libplugin_%s.so' % x) for x in 'ab'}
@@ -39,6 +39,46 @@ def plugins_at_one_address(t):
     check_named(t, profiles[0], 'first', plugin_a_site=1000, plugin_run=1000)
     check_named(t, profiles[1], 'second', plugin_a_site=1000, plugin_b_site=2000, plugin_run=3000)
     check_named(t, profiles[2], 'third', plugin_a_site=1000, plugin_b_site=5000, plugin_run=6000)
+
+
+PLUGIN_SOURCE = '''
+#include <stdlib.h>
+%(lines)s
+__attribute__((noinline)) static void *site_of_%(name)s(unsigned long size)
+{
+    void *block = malloc(size);
+    __asm__ volatile("" : : "r"(block));
+    return block;
+}
+void *plugin_run(unsigned long size)
+{
+    void *block = site_of_%(name)s(size);
+    __asm__ volatile("" : : "r"(block));
+    return block;
+}
+'''
+
+
+@test
+def lines_of_plugins(t):
+    """Two plugins at one address, both gone when the profile is written: heaptap symbolize finds the lines of each."""
+    t.need(find_program('gcc'), 'no gcc')
+    for x, lines in (('a', 1), ('b', 100)):
+        with open(t.path(x + '.c'), 'w') as file:
+            file.write(PLUGIN_SOURCE % {'name': x, 'lines': '\n' * lines})
+        t.run(['gcc', '-O1', '-g', '-shared', '-fPIC', '-Wl,--build-id,-Ttext-segment=0x200000000000',
+               '-o', t.path('lib%s.so' % x), t.path(x + '.c')])
+    script(t, 'load', t.path('liba.so'), 'run', 1000, 'close', 'load', t.path('libb.so'), 'run', 2000, 'close',
+           'snapshot', t.path('1.pb.gz'))
+    t.run([COMMAND, 'symbolize', t.path('1.pb.gz')])
+    profile = t.load(t.path('1.pb.gz'))
+    check_named(t, profile, 'with lines', site_of_a=1000, site_of_b=2000, plugin_run=3000)
+    found = {(os.path.basename(l.mapping.filename), f.name, f.filename, line)
+             for l in profile.locations if l.mapping for f, (_, line) in zip(l.functions, l.lines)
+             if re.fullmatch('site_of_.|plugin_run', f.name)}
+    t.equal(found, {('lib%s.so' % x, name, t.path(x + '.c'), lines + line)
+                    for x, lines in (('a', 1), ('b', 100)) for name, line in (('site_of_' + x, 6), ('plugin_run', 12))},
+            'files and lines')
 
 
 @test
