@@ -115,7 +115,7 @@ def try_profile(t, path, before, where, *options):
     return result
 
 
-def object_round(t, number, name, whole, addresses, before):
+def object_round(t, number, name, whole, before):
     random_ = random.Random(SEED * 1000003 + number)
     data = bytearray(whole)
     known = sections(whole)
@@ -145,7 +145,7 @@ def try_object(t, program, rounds, path=None):
         whole = file.read()
     mode = os.stat(name).st_mode
     for number in range(ROUNDS or rounds):
-        object_round(t, number, name, whole, addresses, before)
+        object_round(t, number, name, whole, before)
         if len(t.complaints) > 20:
             break
     with open(name, 'wb') as file:
