@@ -52,8 +52,9 @@ static void as_file(const uint8_t *data, size_t size)
     close(fd);
 }
 
-/* Always at the same place, so that a file may hold addresses of it. It is what is expected there
- * by its first segment, or by the build id that the notes in its first bytes have. */
+/* Always at the same place, so that a file may hold addresses of it, and one that no sanitizer needs.
+ * It is what is expected there by its first segment, or by the build id that the notes in its first
+ * bytes have. */
 static void as_loaded(const uint8_t *data, size_t size)
 {
     static char *image;
@@ -62,7 +63,7 @@ static void as_loaded(const uint8_t *data, size_t size)
     Elf64_Ehdr header;
     Elf64_Phdr segment;
     if (image == NULL)
-        image = mmap((void *)0x200000000000, IMAGE_SIZE, PROT_READ | PROT_WRITE,
+        image = mmap((void *)0x567000000000, IMAGE_SIZE, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     if (image == MAP_FAILED)
         abort();
