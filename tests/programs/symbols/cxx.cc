@@ -6,7 +6,8 @@
 #define NOINLINE __attribute__((noinline))
 #define INLINE   __attribute__((always_inline)) inline
 
-namespace space {
+namespace space
+{
 
 template <typename T, int rows> struct Holder {
     NOINLINE static T *make(size_t size)
@@ -22,8 +23,9 @@ template <typename T> NOINLINE T *of_template(const std::vector<T> &like, size_t
     return static_cast<T *>(touch(block));
 }
 
-class Widget {
-public:
+class Widget
+{
+  public:
     NOINLINE explicit Widget(size_t size)
     {
         block = malloc(size); // @2011.0 space::Widget::Widget
@@ -48,7 +50,8 @@ NOINLINE void *Widget::grow(size_t size) const
 
 // ---- five deep ----
 
-namespace deep {
+namespace deep
+{
 
 INLINE void *one(size_t size)
 {
@@ -92,11 +95,13 @@ NOINLINE void *host(size_t size)
 
 // ---- without a name of their own ----
 
-namespace {
+namespace
+{
 
 NOINLINE void *hidden(size_t size)
 {
-    void *block = malloc(size); // @2039.0 (anonymous namespace)::hidden = _ZN12_GLOBAL__N_16hiddenEm
+    void *block =
+        malloc(size); // @2039.0 (anonymous namespace)::hidden = _ZN12_GLOBAL__N_16hiddenEm
     return touch(block);
 }
 
@@ -112,7 +117,8 @@ struct Quiet {
 
 NOINLINE static void *with_lambda(size_t size)
 {
-    auto lambda = [&size](size_t more) __attribute__((noinline)) {
+    auto lambda = [&size](size_t more) __attribute__((noinline))
+    {
         void *block = malloc(size + more); // @2053.0 with_lambda::{lambda()}::operator()
         return touch(block);
     };
@@ -128,7 +134,8 @@ template <typename F> NOINLINE static void *call(const F &function, size_t size)
 
 NOINLINE static void *with_inlined_lambda(size_t size)
 {
-    auto lambda = [](size_t wanted) __attribute__((always_inline)) {
+    auto lambda = [](size_t wanted) __attribute__((always_inline))
+    {
         void *block = malloc(wanted); // @2063.0 with_inlined_lambda::{lambda()}::operator() inlined
         return touch(block);
     };
@@ -152,18 +159,33 @@ NOINLINE void *with_local(size_t size)
 // ---- thunks: by way of the second base, and of a virtual one ----
 
 struct First {
-    virtual ~First() {}
-    virtual void *other(size_t) { return nullptr; }
+    virtual ~First()
+    {
+    }
+    virtual void *other(size_t)
+    {
+        return nullptr;
+    }
 };
 
 struct Second {
-    virtual ~Second() {}
-    virtual void *make(size_t) { return nullptr; }
+    virtual ~Second()
+    {
+    }
+    virtual void *make(size_t)
+    {
+        return nullptr;
+    }
 };
 
 struct Third {
-    virtual ~Third() {}
-    virtual void *build(size_t) { return nullptr; }
+    virtual ~Third()
+    {
+    }
+    virtual void *build(size_t)
+    {
+        return nullptr;
+    }
 };
 
 struct Derived : First, Second, virtual Third {
