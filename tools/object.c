@@ -124,6 +124,16 @@ static void copy(char *to, size_t size, const char *from)
     snprintf(to, size, "%s", from);
 }
 
+/* Of a part or a copy of a function: debug information has one name for all of them. */
+static void drop_suffix(struct naming *naming)
+{
+    char *suffix = strchr(naming->system_name, '.');
+    if (suffix) {
+        *suffix = 0;
+        ht_demangle(naming->system_name, naming->name, sizeof(naming->name));
+    }
+}
+
 /* The linker's name leads, as in the profiles of the process itself. It has no scope in Fortran and
  * in C, where the source's is shorter; and a local function of C++ may have none. */
 static void name_by_debug(struct reading *reading, size_t index, const struct debug_frame *frame,
@@ -136,9 +146,14 @@ static void name_by_debug(struct reading *reading, size_t index, const struct de
             copy(ret_naming->name, sizeof(ret_naming->name), frame->scoped_name);
         return;
     }
-    if (is_outermost && name_by_symbol(reading, index, ret_naming) &&
-        (!*frame->name || strncmp(ret_naming->system_name, "_Z", 2) == 0))
-        return;
+    if (is_outermost && name_by_symbol(reading, index, ret_naming)) {
+        if (!*frame->name)
+            return;
+        if (strncmp(ret_naming->system_name, "_Z", 2) == 0) {
+            drop_suffix(ret_naming);
+            return;
+        }
+    }
     copy(ret_naming->system_name, sizeof(ret_naming->system_name), frame->name);
     copy(ret_naming->name, sizeof(ret_naming->name), frame->scoped_name);
 }

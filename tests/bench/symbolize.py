@@ -50,8 +50,10 @@ KINDS = {
     "folded": (True, "several functions have this code: names differ, lines do not"),
     "unnamed": (True, "the judge has no name for it, or that of the compiler: <lambda(int)>"),
     "line 0": (True, "code without a line: one side has 0, the other none or that of its neighbour"),
+    "flat": (True, "the judge has the innermost line and the outermost function, and no calls between them"),
+    "scope": (True, "the judge has the name of the source, we that of the linker"),
     "only we": (True, "the judge does not know the place"),
-    "no debug": (True, "the judge names it by the next symbol, past its end; we say that we do not know"),
+    "no debug": (True, "between functions, or without debug information: the judge takes what is before it"),
     "only they": (False, "we do not know the place, the judge does"),
     "chain": (False, "other inlined calls"),
     "name": (False, "another name"),
@@ -68,7 +70,7 @@ def location(text):
 
 
 def frame(name, where):
-    return Frame("" if name == "??" else name, *location(where))
+    return Frame("" if name == "??" else name.split("@")[0], *location(where))
 
 
 def llvm(path, addresses):
@@ -129,8 +131,9 @@ class Work:
         self.test.run([harness.COMMAND, "symbolize", *self.directories, before, "-o", after], timeout=600)
         chains = {}
         for address, lines in zip(addresses, symbols.places(after)):
-            known = lines[0].name != "[somewhere]"
-            chains[address] = [Frame(l.system_name or l.name, os.path.normpath(l.file) if l.file else "", l.line)
+            known = lines[0].name != "[somewhere]" or lines[0].file
+            chains[address] = [Frame("" if l.name == "[somewhere]" else l.system_name or l.name,
+                                     os.path.normpath(l.file) if l.file else "", l.line)
                                for l in lines] if known else []
         return chains, before
 
@@ -175,10 +178,14 @@ def kind_of(ours, theirs, table):
     if not ours_known and not theirs_known:
         if not ours or ours[-1].function.startswith("["):
             return "no debug"
+    elif not ours_known and (not any(f.line for f in theirs) or not any(f.function for f in theirs)):
+        return "no debug"
     elif not ours_known:
-        return "line 0" if not any(f.line for f in theirs) else "only they"
+        return "only they"
     elif not theirs_known:
         return "only we"
+    if len(ours) > len(theirs) == 1 and ours[0][1:] == theirs[0][1:]:
+        return "flat"
     if len(ours) != len(theirs):
         return "chain"
     if named(ours) != named(theirs):
@@ -195,6 +202,10 @@ def kind_of_name(ours, theirs, table):
     if all(not b or "<lambda" in b or b == "operator()" for a, b in pairs):
         return "unnamed"
     mine, yours = pairs[-1]
+    if all(re.search(r"%d%s" % (len(b), re.escape(b)), a) for a, b in pairs):
+        return "scope"
+    if len(pairs) == 1 and mine == ours[-1].function and re.search(r"\.c\.[0-9a-f]{8}$", yours):
+        return "symbol"
     if len(pairs) == 1 and mine == ours[-1].function and yours in table:
         return "symbol" if table[yours] & table.get(mine, {0}) or mine not in table else "folded"
     return "name"
@@ -214,6 +225,9 @@ def compare(ours, theirs, names):
             counts["explained"] += 1
             continue
         counts["compared"] += 1
+        if not kind:
+            counts.update(("functions", "lines", "files", "chains"))
+            continue
         same_length = len(mine) == len(chain)
         counts["functions"] += same_length and list(map(without_suffix, named(mine))) == list(
             map(without_suffix, named(chain)))
