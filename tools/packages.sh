@@ -7,7 +7,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config libunwind-dev libunwi
     protobuf-compiler protobuf-c-compiler libprotobuf-c-dev zlib1g-dev libiberty-dev libdw-dev"
 view_packages="binutils graphviz sqlite3 libsqlite3-dev"
 test_packages="g++ clang lld python3 redis-tools sqlite3 graphviz binutils xz-utils jq valgrind stress-ng gdb git
-    libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev libdebuginfod1"
+    libjemalloc-dev libmimalloc-dev libgoogle-perftools-dev libdebuginfod1 gfortran rustc dwz"
 format_packages="clang-format"
 
 fail() {
