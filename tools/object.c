@@ -1,6 +1,8 @@
 #include "object.h"
 
 #include <errno.h>
+#include <search.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,14 @@ struct sought {
     size_t want;
 };
 
+/* A function of debug information that was added already. libdw gives equal texts at the same place
+ * most of the time. */
+struct added {
+    const char *linkage_name, *name, *directory, *file;
+    int start_line;
+    uint64_t function_id;
+};
+
 struct reading {
     const struct object_request *request;
     struct edit *answer;
@@ -29,6 +39,7 @@ struct reading {
     struct ht_elf_want *symbols;
     size_t count;
     bool *is_answered; /* by the index of sought */
+    void *added;       /* of tsearch(3) */
     struct ht_elf elf;
     bool has_elf;
 };
@@ -158,8 +169,8 @@ static void name_by_debug(struct reading *reading, size_t index, const struct de
     copy(ret_naming->name, sizeof(ret_naming->name), frame->scoped_name);
 }
 
-static void set_line(struct reading *reading, Perftools__Profiles__Line *line,
-                     const struct naming *naming, const struct debug_frame *frame)
+static uint64_t add_function(struct reading *reading, const struct naming *naming,
+                             const struct debug_frame *frame)
 {
     char path[PATH_SIZE], file[PATH_SIZE], name[NAME_SIZE], system_name[MANGLED_SIZE];
     bool is_relative = *frame->file && *frame->file != '/' && *frame->directory;
@@ -169,16 +180,46 @@ static void set_line(struct reading *reading, Perftools__Profiles__Line *line,
     ht_text_clean(naming->name, strlen(naming->name), name, sizeof(name));
     ht_text_clean(naming->system_name, strlen(naming->system_name), system_name,
                   sizeof(system_name));
-    line->function_id =
-        edit_add_function(reading->answer, name, system_name, file, frame->start_line);
-    line->line = frame->line;
-    line->column = frame->column;
-    reading->has_failed |= line->function_id == 0;
+    uint64_t id = edit_add_function(reading->answer, name, system_name, file, frame->start_line);
+    reading->has_failed |= id == 0;
+    return id;
+}
+
+static int compare_added(const void *a, const void *b)
+{
+    return memcmp(a, b, offsetof(struct added, function_id));
+}
+
+/* The function of a frame. Its name need be made once, unless it depends on the address. */
+static uint64_t function_of(struct reading *reading, size_t index, const struct debug_frame *frame,
+                            bool is_outermost)
+{
+    static struct naming naming; /* large */
+    struct added key;
+    memset(&key, 0, sizeof(key)); /* also between its members */
+    key.linkage_name = frame->linkage_name;
+    key.name = frame->scoped_name;
+    key.directory = frame->directory;
+    key.file = frame->file;
+    key.start_line = frame->start_line;
+    bool is_fixed = *frame->linkage_name || !is_outermost;
+    const void *known = is_fixed ? tfind(&key, &reading->added, compare_added) : NULL;
+    if (known)
+        return (*(const struct added *const *)known)->function_id;
+    naming.name[0] = naming.system_name[0] = 0;
+    name_by_debug(reading, index, frame, is_outermost, &naming);
+    key.function_id = add_function(reading, &naming, frame);
+    struct added *added = is_fixed ? malloc(sizeof(*added)) : NULL;
+    if (added) {
+        *added = key;
+        if (!tsearch(added, &reading->added, compare_added))
+            free(added);
+    }
+    return key.function_id;
 }
 
 static void take_place(void *reading_, const struct debug_place *place)
 {
-    static struct naming naming; /* large */
     struct reading *reading = reading_;
     size_t i = find(reading, place->address);
     for (; i < reading->count && reading->addresses[i] == place->address; i++) {
@@ -189,9 +230,11 @@ static void take_place(void *reading_, const struct debug_place *place)
         }
         location->id = reading->sought[i].want + 1;
         for (size_t j = 0; j < place->count; j++) {
-            naming.name[0] = naming.system_name[0] = 0;
-            name_by_debug(reading, i, &place->frames[j], j + 1 == place->count, &naming);
-            set_line(reading, location->line[j], &naming, &place->frames[j]);
+            const struct debug_frame *frame = &place->frames[j];
+            Perftools__Profiles__Line *line = location->line[j];
+            line->function_id = function_of(reading, i, frame, j + 1 == place->count);
+            line->line = frame->line;
+            line->column = frame->column;
         }
         reading->is_answered[i] = true;
         if (reading->request->done)
@@ -213,7 +256,7 @@ static void take_symbols(struct reading *reading)
             return;
         }
         location->id = reading->sought[i].want + 1;
-        set_line(reading, location->line[0], &naming, &nowhere);
+        location->line[0]->function_id = add_function(reading, &naming, &nowhere);
     }
 }
 
@@ -287,6 +330,8 @@ bool object_read(const struct debug_search *search, const struct object_request 
     free(reading.addresses);
     free(reading.symbols);
     free(reading.is_answered);
+    if (reading.added)
+        tdestroy(reading.added, free);
     if (reading.has_failed)
         edit_free(&answer);
     else
