@@ -356,7 +356,9 @@ class Profile:
         if self.sample_types != SAMPLE_TYPES:
             found.append('sample types are %r' % (self.sample_types,))
         of_lives = any(label[0] == 'lifetime' for s in self.samples for label in s.labels)
-        if self.default_type != ('alloc_space' if of_lives else 'inuse_space'):
+        # A profile of lifetimes may have followed nothing.
+        if self.default_type != ('alloc_space' if of_lives else 'inuse_space') and (
+                self.samples or self.default_type != 'alloc_space'):
             found.append('default sample type is %r' % self.default_type)
         if self.period_type != ('space', 'bytes'):
             found.append('period type is %r' % (self.period_type,))
