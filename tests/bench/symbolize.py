@@ -8,7 +8,8 @@
 
 The judges are llvm-symbolizer --inlines and eu-addr2line -i, where they are installed (llvm, elfutils), asked for the
 names that the linker knows. For each address there is a chain of frames, which may differ in one of the KINDS below;
-"explained" are those where no side is wrong. Then time and peak memory (of the largest process) of heaptap symbolize.
+where no side is wrong that is set apart, for names or for lines or for both, and counted. Then time and peak memory (of
+the largest process) of heaptap symbolize.
 Needs Python 3.9 and nothing beside it.
 """
 import argparse
@@ -40,25 +41,27 @@ C = "#include <stdio.h>\nint main(void) { for (int i = 0; i < 10; i++) printf(\"
 
 ASKED_AT_ONCE = 20000
 ROUNDS = 3
+EXAMPLES_MAX = 5  # of what is not explained
 
 Frame = collections.namedtuple("Frame", "function file line")
 
-# kind -> (whether it is explained, what it means)
+# kind -> (what it sets apart, what it means); what is not set apart, counts as a difference.
 KINDS = {
-    "part": (True, "the judge names the part or copy of a function that gcc made: f.cold, f.part.0, f.constprop.0"),
-    "symbol": (True, "the judge takes the outermost name from the symbol table, we from the debug information"),
-    "folded": (True, "several functions have this code: names differ, lines do not"),
-    "unnamed": (True, "the judge has no name for it, or that of the compiler: <lambda(int)>"),
-    "line 0": (True, "code without a line: one side has 0, the other none or that of its neighbour"),
-    "flat": (True, "the judge has the innermost line and the outermost function, and no calls between them"),
-    "scope": (True, "the judge has the name of the source, we that of the linker"),
-    "only we": (True, "the judge does not know the place"),
-    "no debug": (True, "between functions, or without debug information: the judge takes what is before it"),
-    "only they": (False, "we do not know the place, the judge does"),
-    "chain": (False, "other inlined calls"),
-    "name": (False, "another name"),
-    "line": (False, "another line"),
-    "file": (False, "another file"),
+    "part": ("name", "the judge names the part or copy of a function that gcc made: f.cold, f.part.0, f.constprop.0"),
+    "symbol": ("name", "two names of one address: the judge takes the symbol table's, we that of the debug information"),
+    "linker": ("name", "where gcc leaves the linker's name out, we take it from the symbol table, the judge does not"),
+    "file symbol": ("name", "the judge takes the symbol of a source file for a function, after link-time optimization"),
+    "unnamed": ("name", "the judge has no name for it, or that of the compiler: <lambda(int)>"),
+    "line 0": ("line", "code without a line: one side has 0, the other that of its neighbour"),
+    "only we": ("all", "the judge does not know the place"),
+    "no debug": ("all", "the judge names it by the symbol before it, or its file, and has no line; we do not know it"),
+    "padding": ("all", "between two functions: the judge has a line there, but no function"),
+    "not asked": ("all", "the judge has only the innermost line: it finds no inlined calls without .debug_aranges"),
+    "only they": (None, "we do not know the place, the judge does"),
+    "chain": (None, "other inlined calls"),
+    "name": (None, "another name"),
+    "line": (None, "another line"),
+    "file": (None, "another file"),
 }
 
 
@@ -131,9 +134,8 @@ class Work:
         self.test.run([harness.COMMAND, "symbolize", *self.directories, before, "-o", after], timeout=600)
         chains = {}
         for address, lines in zip(addresses, symbols.places(after)):
-            known = lines[0].name != "[somewhere]" or lines[0].file
-            chains[address] = [Frame("" if l.name == "[somewhere]" else l.system_name or l.name,
-                                     os.path.normpath(l.file) if l.file else "", l.line)
+            known = lines[0].name != "[somewhere]"
+            chains[address] = [Frame(l.system_name or l.name, os.path.normpath(l.file) if l.file else "", l.line)
                                for l in lines] if known else []
         return chains, before
 
@@ -163,82 +165,81 @@ def symbol_table(path):
 # --- comparing -------------------------------------------------------------------------------------------
 
 def without_suffix(name):
-    return re.sub(r"\.(constprop|isra|part|cold|lto_priv|llvm|localalias)\b.*", "", name)
+    return re.sub(r"(\.\d+)?\.(constprop|isra|part|cold|lto_priv|llvm|localalias)\b.*|\.\d+$", "", name)
 
 
 def named(chain):
     return [f.function for f in chain]
 
 
-def kind_of(ours, theirs, table):
-    """Of the first of the KINDS in which they differ, or None."""
+def kinds_of(ours, theirs, table):
+    """The KINDS in which they differ: one, or one of names and one of lines."""
     ours_known, theirs_known = any(f.file for f in ours), any(f.file for f in theirs)
     if not theirs or not (theirs_known or theirs[-1].function):
-        return "only we" if ours else None
-    if not ours_known and not theirs_known:
-        if not ours or ours[-1].function.startswith("["):
-            return "no debug"
-    elif not ours_known and (not any(f.line for f in theirs) or not any(f.function for f in theirs)):
-        return "no debug"
-    elif not ours_known:
-        return "only they"
-    elif not theirs_known:
-        return "only we"
-    if len(ours) > len(theirs) == 1 and ours[0][1:] == theirs[0][1:]:
-        return "flat"
+        return ["only we"] if ours else []
+    if not ours_known and theirs_known and len(theirs) == 1 and not theirs[0].function:
+        return ["padding"]
+    if not ours_known and theirs_known:
+        return ["only they" if any(f.line for f in theirs) else "no debug"]
+    if not ours:
+        return ["no debug"]
+    if ours_known and not theirs_known:
+        return ["only we"]
     if len(ours) != len(theirs):
-        return "chain"
-    if named(ours) != named(theirs):
-        return kind_of_name(ours, theirs, table)
-    if [f.line for f in ours] != [f.line for f in theirs]:
-        return "line 0" if any(0 in (a.line, b.line) for a, b in zip(ours, theirs) if a.line != b.line) else "line"
+        return ["not asked" if len(theirs) == 1 and ours[0][1:] == theirs[0][1:] else "chain"]
+    return [kind for kind in (kind_of_name(ours, theirs, table), kind_of_line(ours, theirs)) if kind]
+
+
+def kind_of_line(ours, theirs):
+    pairs = [(a.line, b.line) for a, b in zip(ours, theirs) if a.line != b.line]
+    if pairs:
+        return "line 0" if all(0 in pair for pair in pairs) else "line"
     return "file" if [f.file for f in ours] != [f.file for f in theirs] else None
 
 
 def kind_of_name(ours, theirs, table):
     pairs = [(a.function, b.function) for a, b in zip(ours, theirs) if a.function != b.function]
+    if not pairs:
+        return None
     if all(without_suffix(a) == without_suffix(b) for a, b in pairs):
         return "part"
     if all(not b or "<lambda" in b or b == "operator()" for a, b in pairs):
         return "unnamed"
+    if all(a.startswith("_Z") and re.sub("<.*", "", b) in a for a, b in pairs):
+        return "linker"
     mine, yours = pairs[-1]
-    if all(re.search(r"%d%s" % (len(b), re.escape(b)), a) for a, b in pairs):
-        return "scope"
-    if len(pairs) == 1 and mine == ours[-1].function and re.search(r"\.c\.[0-9a-f]{8}$", yours):
-        return "symbol"
-    if len(pairs) == 1 and mine == ours[-1].function and yours in table:
-        return "symbol" if table[yours] & table.get(mine, {0}) or mine not in table else "folded"
+    if len(pairs) == 1 and mine == ours[-1].function:
+        if re.search(r"\.[a-z]+\.[0-9a-f]{8}$", yours):
+            return "file symbol"
+        if table.get(yours.split("@")[0], set()) & table.get(mine, set()):
+            return "symbol"
     return "name"
 
 
 def compare(ours, theirs, names):
-    """Counts of what agrees, kind -> [address, ours, theirs]."""
+    """Counts of what agrees, kind -> [address, ours, theirs]. Names and lines are set apart each for itself."""
     counts, kinds = collections.Counter(), collections.defaultdict(list)
     for address, chain in theirs.items():
         mine = ours.get(address, [])
-        kind = kind_of(mine, chain, names)
-        explained = kind is not None and KINDS[kind][0]
-        counts["addresses"] += 1
-        if kind:
+        found = kinds_of(mine, chain, names)
+        for kind in found:
             kinds[kind].append((address, mine, chain))
-        if explained and kind != "line 0":
-            counts["explained"] += 1
+        apart = {KINDS[kind][0] for kind in found}
+        counts["addresses"] += 1
+        counts["explained"] += bool(apart) and None not in apart
+        if "all" in apart:
             continue
-        counts["compared"] += 1
-        if not kind:
-            counts.update(("functions", "lines", "files", "chains"))
-            continue
-        same_length = len(mine) == len(chain)
-        counts["functions"] += same_length and list(map(without_suffix, named(mine))) == list(
-            map(without_suffix, named(chain)))
-        counts["lines"] += same_length and all(a.line == b.line or 0 in (a.line, b.line) for a, b in zip(mine, chain))
-        counts["files"] += same_length and [f.file for f in mine] == [f.file for f in chain]
-        counts["chains"] += same_length
+        same_length = "chain" not in found and "only they" not in found
+        for what, wrong, aside in (("functions", "name", "name"), ("lines", "line", "line"), ("files", "file", "line"),
+                                   ("chains", "chain", "")):
+            if aside not in apart:
+                counts["of " + what] += 1
+                counts[what] += same_length and wrong not in found
     return counts, kinds
 
 
 def share(counts, what):
-    return f"{100 * counts[what] / counts['compared']:.2f} %" if counts["compared"] else "-"
+    return f"{100 * counts[what] / counts['of ' + what]:.2f} %" if counts["of " + what] else "-"
 
 
 def brief(chain):
@@ -274,21 +275,24 @@ class Results:
                           share(counts, "lines"), share(counts, "files"), share(counts, "chains")])
         self.totals.setdefault(judge, collections.Counter()).update(counts)
         for kind, examples in kinds.items():
-            known = self.kinds.setdefault((judge, kind), [0, name, examples[0]])
+            known = self.kinds.setdefault((judge, kind), [0, []])
             known[0] += len(examples)
+            room = EXAMPLES_MAX if not KINDS[kind][0] else 1
+            known[1] += [(name, *example) for example in examples[:room - len(known[1])]]
 
     def show(self):
         for judge, counts in self.totals.items():
             self.rows.append(["all", judge, str(counts["addresses"]), str(counts["explained"]),
                               share(counts, "functions"), share(counts, "lines"), share(counts, "files"),
                               share(counts, "chains")])
-        print(Table("Agreement: parts of the addresses that are not set apart as explained",
-                    ["object", "judge", "addresses", "explained", "functions", "lines", "files", "chains"],
+        print(Table("Agreement, of what is not set apart",
+                    ["object", "judge", "addresses", "set apart", "functions", "lines", "files", "chains"],
                     self.rows).text())
-        print("Disagreements, each with an example\n")
-        for (judge, kind), (count, name, (address, ours, theirs)) in sorted(self.kinds.items()):
+        print("Disagreements, with examples\n")
+        for (judge, kind), (count, examples) in sorted(self.kinds.items()):
             print(f"  {judge}, {kind}{'' if KINDS[kind][0] else ', NOT EXPLAINED'}: {count}. {KINDS[kind][1]}")
-            print(f"      {name} {address:#x}\n        we:   {brief(ours)}\n        they: {brief(theirs)}")
+            for name, address, ours, theirs in examples:
+                print(f"      {name} {address:#x}\n        we:   {brief(ours)}\n        they: {brief(theirs)}")
         print()
         print(Table(f"What heaptap symbolize takes, median of {ROUNDS}",
                     ["object", "addresses", "with lines", "inlined", "time", "peak"], self.times).text(), flush=True)
