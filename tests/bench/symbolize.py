@@ -4,7 +4,7 @@
     python3 tests/bench/symbolize.py                         profiles of programs that this machine has, and of ours
     ... --run "./redis-server --port 7777" --run "..."       of these commands instead; they have to end by themselves
     ... --object /usr/bin/ceph-osd --debug-dir DIR           random addresses of an object
-    ... --object FILE --random 10000 --seed 7
+    ... --object FILE --random 10000 --seed 7 --judge        without a judge, which may take minutes: what it takes alone
 
 The judges are llvm-symbolizer --inlines and eu-addr2line -i, where they are installed (llvm, elfutils), asked for the
 names that the linker knows. For each address there is a chain of frames, which may differ in one of the KINDS below;
@@ -247,7 +247,8 @@ def brief(chain):
 
 
 class Results:
-    def __init__(self):
+    def __init__(self, judges):
+        self.judges = judges
         self.rows, self.times, self.kinds, self.totals = [], [], {}, {}
 
     def add(self, work, name, path, addresses):
@@ -262,12 +263,12 @@ class Results:
         for address, at in symbol_table(debug).items():
             for each in at:
                 names.setdefault(each, set()).add(address)
-        for judge, ask in JUDGES.items():
+        for judge in self.judges:
             if not harness.find_program(judge):
                 continue
             theirs = {}
             for i in range(0, len(addresses), ASKED_AT_ONCE):
-                theirs.update(ask(debug, addresses[i:i + ASKED_AT_ONCE]))
+                theirs.update(JUDGES[judge](debug, addresses[i:i + ASKED_AT_ONCE]))
             self.count(name, judge, *compare(ours, theirs, names))
 
     def count(self, name, judge, counts, kinds):
@@ -386,10 +387,11 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--least", type=int, default=20, help="addresses that an object of a profile must have")
     parser.add_argument("--debug-dir", action="append", default=[], metavar="DIRECTORY")
+    parser.add_argument("--judge", nargs="*", default=list(JUDGES), choices=list(JUDGES))
     parser.add_argument("--languages", action="store_true", help="our own programs, and nothing else")
     options = parser.parse_args()
     BUILD = pathlib.Path(options.build)
-    work, results = Work(options), Results()
+    work, results = Work(options), Results(options.judge)
     print("\n".join(machine.describe()) + "\n")
     try:
         if options.run:
