@@ -127,7 +127,10 @@ int diff_command(int argc, char **argv)
     r = 1;
     if (profile_read(diff.view.files[0], &diff.frames, &diff.profiles[0])) {
         if (profile_read(diff.view.files[1], &diff.frames, &diff.profiles[1])) {
-            r = report(&diff);
+            struct profile_lines lines = {0};
+            if (profile_note_lines(&lines, &diff.profiles[0]) &&
+                profile_note_lines(&lines, &diff.profiles[1]))
+                r = report(&diff);
             profile_free(&diff.profiles[1]);
         }
         profile_free(&diff.profiles[0]);

@@ -183,6 +183,21 @@ bool profile_read(const char *path, struct frames *frames, struct profile *ret_p
     return done;
 }
 
+bool profile_note_lines(struct profile_lines *lines, const struct profile *profile)
+{
+    if (profile->sample_count == 0)
+        return true;
+    if (profile->has_lines)
+        lines->with = profile->name;
+    else
+        lines->without = profile->name;
+    if (!lines->with || !lines->without)
+        return true;
+    say("%s has source lines and %s has none, so their stacks differ; heaptap symbolize adds them",
+        lines->with, lines->without);
+    return false;
+}
+
 const char *profile_label(const struct profile_sample *sample, const char *key)
 {
     for (uint32_t i = 0; i < sample->label_count; i++) {

@@ -76,6 +76,7 @@ struct profile {
 
     /* Whether the variances are known. Those of Go, and what pprof wrote anew, have none. */
     bool has_errors;
+    bool has_lines;   /* of some place the source file is known */
     uint64_t process; /* the same in all profiles of one process; 0 when it is not known */
 
     int64_t time_nanos; /* since 1970; 0 when it is not known */
@@ -94,6 +95,15 @@ bool profile_read(const char *path, struct frames *frames, struct profile *ret_p
 /* The same for bytes, gzipped or not. Says nothing: the problem is a part of a sentence. */
 bool profile_decode(const uint8_t *data, size_t size, struct frames *frames,
                     struct profile *ret_profile, char ret_problem[PROFILE_PROBLEM_SIZE]);
+
+/* The paths of a profile with lines and of one without. */
+struct profile_lines {
+    const char *with, *without;
+};
+
+/* Notes which it is; false, and it has been said, when there are both kinds by now: what was inlined
+ * is a frame in one and none in the other, so their stacks cannot be compared. */
+bool profile_note_lines(struct profile_lines *lines, const struct profile *profile);
 
 /* The text of a label, or NULL. */
 const char *profile_label(const struct profile_sample *sample, const char *key);

@@ -185,6 +185,9 @@ bool model_make_places(struct model *model)
         struct place *place = &model->places[i];
         place->first = first;
         done = make_place(model, message->location[i], place);
+        for (uint32_t j = 0; j < place->count && done; j++)
+            model->profile->has_lines |=
+                *model->frames->all[model->place_frames[first + j]].file != 0;
         first += place->count;
         if (done)
             drop_lines(model, &drop, place);

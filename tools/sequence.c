@@ -25,6 +25,7 @@ static double variance_of(const struct profile *profile, const struct profile_sa
 /* While profiles are read, points and ages stand in the order of the files. */
 struct reading {
     struct sequence *sequence;
+    struct profile_lines lines;
     size_t files, room; /* groups that there is room for */
     double **oldest;
 };
@@ -98,7 +99,7 @@ static bool read_all(struct reading *reading, char **paths)
         struct profile profile;
         if (!profile_read(paths[i], &sequence->frames, &profile))
             return false;
-        bool fine = is_usable(paths[i], &profile);
+        bool fine = is_usable(paths[i], &profile) && profile_note_lines(&reading->lines, &profile);
         sequence->moments[i].path = paths[i];
         if (fine)
             take(reading, i, &profile);

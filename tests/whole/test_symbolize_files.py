@@ -295,6 +295,21 @@ def several(t):
     t.equal((quiet.out, quiet.err), (b'', b''), '--quiet')
 
 
+@test
+def with_and_without(t):
+    """heaptap diff and leaks compare no profile that has lines with one that has none"""
+    source = Program(t, 'c++')
+    plain, lines = (shutil.move(source.profile(), t.path('%s.pb.gz' % name)) for name in ('plain', 'lines'))
+    symbolize(t, lines)
+    for argv in (['diff', plain, lines], ['diff', lines, plain], ['leaks', plain, plain, lines]):
+        result = t.run([COMMAND] + argv, status=1)
+        t.equal(result.out, b'', 'heaptap %s' % argv[0])
+        t.check(len(result.err_lines) == 1 and 'lines.pb.gz has source lines and ' + plain in result.err_lines[0],
+                'heaptap %s says %s' % (argv[0], result.err_lines))
+    symbolize(t, plain)
+    t.run([COMMAND, 'diff', plain, lines])
+
+
 # --- what is refused -------------------------------------------------------------------------------------
 
 def refuse(t, arguments, wanted, status=1, **how):
