@@ -177,7 +177,7 @@ def kinds_of(ours, theirs, table):
     ours_known, theirs_known = any(f.file for f in ours), any(f.file for f in theirs)
     if not theirs or not (theirs_known or theirs[-1].function):
         return ["only we"] if ours else []
-    if not ours_known and theirs_known and len(theirs) == 1 and not theirs[0].function:
+    if not ours_known and theirs_known and not theirs[0].function:
         return ["padding"]
     if not ours_known and theirs_known:
         return ["only they" if any(f.line for f in theirs) else "no debug"]
@@ -320,8 +320,8 @@ def objects_of(profile):
 def profiles_of(work, argv, interval):
     """Of a command and all it starts."""
     work.test.new_output("run")
-    harness_env = work.test.preload(interval=interval, depth=512)
-    work.test.run(argv, harness_env, timeout=600, status=None)
+    env = work.test.preload(interval=interval, depth=512, follow=1)
+    work.test.run(argv, env, timeout=600, status=None)
     for path in work.test.files():
         yield pprof_reader.load(path)
 
