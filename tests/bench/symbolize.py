@@ -201,7 +201,8 @@ def kind_of_name(ours, theirs, table):
     pairs = [(a.function, b.function) for a, b in zip(ours, theirs) if a.function != b.function]
     if not pairs:
         return None
-    if all(without_suffix(a) == without_suffix(b) for a, b in pairs):
+    pairs = [(a, b) for a, b in pairs if without_suffix(a) != without_suffix(b)]
+    if not pairs:
         return "part"
     if all(not b or "<lambda" in b or b == "operator()" for a, b in pairs):
         return "unnamed"
