@@ -4,34 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "room.h"
+
 /* Real objects have some 100,000; more is damage that would only take memory. */
 #define RANGES_MAX ((size_t)16 << 20)
-
-static bool grow(void **items, size_t count, size_t *room, size_t size)
-{
-    if (count < *room)
-        return true;
-    size_t wanted = *room ? *room * 2 : 64;
-    void *moved = realloc(*items, wanted * size);
-    if (!moved)
-        return false;
-    *items = moved;
-    *room = wanted;
-    return true;
-}
 
 static bool add_range(struct debug_units *units, Dwarf_Addr low, Dwarf_Addr high, uint32_t unit)
 {
     /* What the linker threw away begins at 0 or, with lld, at the last addresses. */
     if (low == 0 || low >= high || units->range_count >= RANGES_MAX)
         return true;
-    void *ranges = units->ranges;
-    bool done = grow(&ranges, units->range_count, &units->range_room, sizeof(*units->ranges));
-    units->ranges = ranges;
-    if (done)
-        units->ranges[units->range_count++] =
-            (struct debug_range){.low = low, .high = high, .unit = unit};
-    return done;
+    if (!room_for_one(&units->ranges, units->range_count, &units->range_room,
+                      sizeof(*units->ranges)))
+        return false;
+    units->ranges[units->range_count++] =
+        (struct debug_range){.low = low, .high = high, .unit = unit};
+    return true;
 }
 
 static bool add_ranges(struct debug_units *units, uint32_t index)
@@ -46,10 +34,8 @@ static bool add_ranges(struct debug_units *units, uint32_t index)
 
 static bool add_unit(struct debug_units *units, Dwarf_Die *die, Dwarf_Die *split)
 {
-    void *all = units->all;
-    bool done = grow(&all, units->count, &units->room, sizeof(*units->all));
-    units->all = all;
-    if (!done || units->count >= DEBUG_UNITS_NONE)
+    if (units->count >= DEBUG_UNITS_NONE ||
+        !room_for_one(&units->all, units->count, &units->room, sizeof(*units->all)))
         return false;
     units->all[units->count] = (struct debug_unit){.lines = *die, .scopes = split ? *split : *die};
     return add_ranges(units, (uint32_t)units->count++);

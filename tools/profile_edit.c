@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "room.h"
+
 #define MEMORY_MAX ((size_t)4 << 30)
 
 #define NO_MEMORY     "what is in it does not fit into memory"
@@ -26,23 +28,8 @@ struct function_key {
     uint64_t id;
 };
 
-/* Room for one more. */
-static bool grow(void *items_, size_t count, size_t *room, size_t size)
-{
-    void **items = items_;
-    if (count < *room)
-        return true;
-    size_t wanted = *room ? *room * 2 : 64;
-    void *moved = realloc(*items, wanted * size);
-    if (!moved)
-        return false;
-    *items = moved;
-    *room = wanted;
-    return true;
-}
-
 #define ADD(edit, items, count, room, item)                                                        \
-    (grow(&(edit)->items, (edit)->count, &(edit)->room, sizeof(*(edit)->items)) &&                 \
+    (room_for_one(&(edit)->items, (edit)->count, &(edit)->room, sizeof(*(edit)->items)) &&         \
      ((edit)->items[(edit)->count++] = (item), true))
 
 /* ---- reading ---- */

@@ -7,25 +7,12 @@
 #include <sys/mman.h>
 
 #include "object_process.h"
+#include "room.h"
 
 /* How long a wait for answers lasts before progress is told again. */
 #define PROGRESS_MS 100
 /* Fewer places than these take no longer than starting a process. */
 #define PART_MIN 2048u
-
-static bool grow(void *items_, size_t count, size_t *room, size_t size)
-{
-    void **items = items_;
-    if (count < *room)
-        return true;
-    size_t wanted = *room ? *room * 2 : 16;
-    void *moved = realloc(*items, wanted * size);
-    if (!moved)
-        return false;
-    *items = moved;
-    *room = wanted;
-    return true;
-}
 
 const char *symbolizer_path(const struct symbolizer *symbolizer, size_t object)
 {
@@ -55,8 +42,8 @@ struct symbolizer_object *symbolizer_object_get(struct symbolizer *symbolizer, c
     }
     struct symbolizer_object *object = calloc(1, sizeof(*object));
     if (!object || !(object->path = strdup(path)) ||
-        !grow(&symbolizer->objects, symbolizer->object_count, &symbolizer->object_room,
-              sizeof(struct symbolizer_object *))) {
+        !room_for_one(&symbolizer->objects, symbolizer->object_count, &symbolizer->object_room,
+                      sizeof(struct symbolizer_object *))) {
         if (object)
             free(object->path);
         free(object);
@@ -70,8 +57,8 @@ struct symbolizer_object *symbolizer_object_get(struct symbolizer *symbolizer, c
 bool symbolizer_object_add_segment(struct symbolizer_object *object,
                                    const struct debug_segment *segment)
 {
-    if (!grow(&object->segments, object->segment_count, &object->segment_room,
-              sizeof(*object->segments)))
+    if (!room_for_one(&object->segments, object->segment_count, &object->segment_room,
+                      sizeof(*object->segments)))
         return false;
     object->segments[object->segment_count++] = *segment;
     return true;
@@ -79,7 +66,8 @@ bool symbolizer_object_add_segment(struct symbolizer_object *object,
 
 bool symbolizer_object_add_want(struct symbolizer_object *object, const struct object_want *want)
 {
-    if (!grow(&object->wants, object->want_count, &object->want_room, sizeof(*object->wants)))
+    if (!room_for_one(&object->wants, object->want_count, &object->want_room,
+                      sizeof(*object->wants)))
         return false;
     object->wants[object->want_count++] = *want;
     return true;
