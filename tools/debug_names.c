@@ -122,9 +122,11 @@ static void find_scopes(const struct debug_outline *outline, Dwarf_Die *unit, Dw
         Dwarf_Die next, child;
         if (dwarf_child(&scope, &next) != 0 || dwarf_dieoffset(&next) > offset)
             return;
+        /* In a damaged file the next may not lie behind it. */
         do
             child = next;
-        while (dwarf_siblingof(&child, &next) == 0 && dwarf_dieoffset(&next) <= offset);
+        while (dwarf_siblingof(&child, &next) == 0 && next.addr > child.addr &&
+               dwarf_dieoffset(&next) <= offset);
         if (dwarf_dieoffset(&child) == offset)
             return;
         append_scope(text, &child, name);

@@ -11,6 +11,7 @@ struct walk {
     size_t count;
     bool is_thorough;              /* also into functions that hold none of the addresses */
     struct debug_outline *outline; /* NULL: it is made already */
+    const void *last; /* the DIE before; in a damaged file the next may not lie behind it */
 };
 
 /* Where the walk is: in `function`, `inlined` calls deep. */
@@ -120,9 +121,12 @@ static void walk_children(struct walk *walk, Dwarf_Die *parent, struct place pla
     Dwarf_Die die;
     if (++place.nesting > NESTING_MAX || dwarf_child(parent, &die) != 0)
         return;
-    do
+    do {
+        if ((const char *)die.addr <= (const char *)walk->last)
+            return;
+        walk->last = die.addr;
         visit(walk, &die, place);
-    while (dwarf_siblingof(&die, &die) == 0);
+    } while (dwarf_siblingof(&die, &die) == 0);
 }
 
 /* The first walk passes over what holds none of the addresses. But functions within a function (C,
@@ -136,6 +140,7 @@ void debug_scopes_find(Dwarf_Die *unit, struct debug_want *wants, size_t count,
     debug_outline_clear(ret_outline);
     walk_children(&walk, unit, place);
     walk.outline = NULL;
+    walk.last = NULL;
     for (size_t i = 0; i < count; i++)
         walk.is_thorough |= wants[i].count == 0;
     if (walk.is_thorough)

@@ -1,6 +1,7 @@
 /* What libdw finds is asked of this very program, which knows its own lines. */
 #include "../../tools/debug.h"
 
+#include <dwarf.h>
 #include <elfutils/libdwelf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -48,7 +49,21 @@ static SEPARATE void plain(void)
     here = here + 0;
 }
 
-struct found {
+/* Thirty functions more, for a_walk_ends_where_the_tree_is_none. */
+#define MORE(n)                                                                                    \
+    SEPARATE void more_##n(void);                                                                  \
+    SEPARATE void more_##n(void)                                                                   \
+    {                                                                                              \
+        middle();                                                                                  \
+        middle();                                                                                  \
+        here = here + n;                                                                           \
+    }
+#define MORE_5(n) MORE(n##0) MORE(n##1) MORE(n##2) MORE(n##3) MORE(n##4)
+MORE_5(1)
+MORE_5(2)
+MORE_5(3) MORE_5(4) MORE_5(5) MORE_5(6)
+
+    struct found {
     uint64_t address;
     size_t count, calls;
     char names[8][32], files[8][256];
@@ -171,6 +186,82 @@ TEST(another_build_id_is_refused)
     CHECK(files.is_stale);
     CHECK_EQ(files.object.fd, -1);
     CHECK_EQ(files.debug.fd, -1);
+    debug_files_close(&files);
+}
+
+static char copy[PATH_MAX];
+
+/* A copy of ourselves that may be damaged. Its descriptor. */
+static int copy_ourselves(void)
+{
+    static char buffer[1 << 16];
+    strcpy(copy, "/tmp/heaptap-debug.XXXXXX");
+    int from = open(path, O_RDONLY), to = mkstemp(copy);
+    for (ssize_t n; (n = read(from, buffer, sizeof(buffer))) > 0;)
+        CHECK_EQ(write(to, buffer, (size_t)n), n);
+    close(from);
+    return to;
+}
+
+/* Lets the first DIE in each function that has a DW_AT_sibling name as its next one that of the
+ * function. Returns how many there were: clang writes no such attributes. */
+static unsigned lead_out_of_functions(Dwarf_Die *unit, const Elf_Data *data, off_t section, int fd)
+{
+    unsigned count = 0;
+    Dwarf_Die function, die;
+    if (dwarf_child(unit, &function) != 0)
+        return 0;
+    do {
+        Dwarf_Attribute outer, inner;
+        if (dwarf_tag(&function) != DW_TAG_subprogram || dwarf_child(&function, &die) != 0 ||
+            !dwarf_attr(&function, DW_AT_sibling, &outer) || outer.form != DW_FORM_ref4)
+            continue;
+        bool has_any = false;
+        do
+            has_any = dwarf_attr(&die, DW_AT_sibling, &inner) && inner.form == DW_FORM_ref4;
+        while (!has_any && dwarf_siblingof(&die, &die) == 0);
+        if (!has_any)
+            continue;
+        CHECK_EQ(pwrite(fd, outer.valp, 4, section + (inner.valp - (uint8_t *)data->d_buf)), 4);
+        count++;
+    } while (dwarf_siblingof(&function, &function) == 0);
+    return count;
+}
+
+/* Each function is in all that come before it, then: a walk that goes on has 2^42 steps. */
+TEST(a_walk_ends_where_the_tree_is_none)
+{
+    struct debug_files files;
+    struct debug debug;
+    struct found found = {0};
+    uint64_t wanted[4096];
+    size_t names;
+    plain();
+    open_ourselves(&files);
+    CHECK_EQ(debug_open(&search, &files.object, &debug), 0);
+    CHECK_EQ(elf_getshdrstrndx(files.object.elf, &names), 0);
+    Elf_Scn *section = NULL;
+    while ((section = elf_nextscn(files.object.elf, section)) &&
+           strcmp(elf_strptr(files.object.elf, names, elf64_getshdr(section)->sh_name),
+                  ".debug_info") != 0)
+        continue;
+    CHECK(section);
+    int fd = copy_ourselves();
+    for (size_t i = 0; i < debug.units.count; i++)
+        lead_out_of_functions(&debug.units.all[i].scopes, elf_getdata(section, NULL),
+                              (off_t)elf64_getshdr(section)->sh_offset, fd);
+    for (size_t i = 0; i < HT_ARRAY_SIZE(wanted); i++)
+        wanted[i] = here - 1 - bias(&files.object) + i; /* some are between functions */
+    debug_close(&debug);
+    debug_files_close(&files);
+    close(fd);
+    struct ht_build_id id = id_of_ourselves();
+    debug_files_find(&search, copy, &id, &all, 1, &files);
+    CHECK(files.object.fd >= 0);
+    unlink(copy);
+    CHECK_EQ(debug_open(&search, &files.object, &debug), 0);
+    CHECK_EQ(debug_find(&debug, wanted, HT_ARRAY_SIZE(wanted), take, &found), 0);
+    debug_close(&debug);
     debug_files_close(&files);
 }
 
