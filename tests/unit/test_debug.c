@@ -51,19 +51,23 @@ static SEPARATE void plain(void)
 
 /* Thirty functions more, for a_walk_ends_where_the_tree_is_none. */
 #define MORE(n)                                                                                    \
-    SEPARATE void more_##n(void);                                                                  \
-    SEPARATE void more_##n(void)                                                                   \
+    __attribute__((used)) static SEPARATE void more_##n(void)                                      \
     {                                                                                              \
         middle();                                                                                  \
         middle();                                                                                  \
         here = here + n;                                                                           \
     }
-#define MORE_5(n) MORE(n##0) MORE(n##1) MORE(n##2) MORE(n##3) MORE(n##4)
-MORE_5(1)
-MORE_5(2)
-MORE_5(3) MORE_5(4) MORE_5(5) MORE_5(6)
+#define MORE_5(n)                                                                                  \
+    MORE(n##0) MORE(n##1) MORE(n##2) MORE(n##3) MORE(n##4) struct more_##n /* wants a semicolon */
 
-    struct found {
+MORE_5(1);
+MORE_5(2);
+MORE_5(3);
+MORE_5(4);
+MORE_5(5);
+MORE_5(6);
+
+struct found {
     uint64_t address;
     size_t count, calls;
     char names[8][32], files[8][256];
