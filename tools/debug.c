@@ -129,10 +129,10 @@ static void show(struct search *search, struct debug_lines *lines, struct debug_
         }
         name_function(search, die, &frames[i]);
     }
-    struct debug_place place = {
-        .address = want->address, .frames = frames, .count = ht_max(want->count, 1)};
-    if (want->count > 0 || frames[0].line > 0)
-        search->visit(search->context, &place);
+    struct debug_place place = {.address = want->address, .frames = frames, .count = want->count};
+    if (want->count == 0 && frames[0].line > 0)
+        place.count = 1;
+    search->visit(search->context, &place);
 }
 
 static void search_unit(struct search *search, struct debug_want *wants, size_t count)
@@ -146,7 +146,15 @@ static void search_unit(struct search *search, struct debug_want *wants, size_t 
         show(search, &lines, &wants[i]);
 }
 
-int debug_find(struct debug *debug, const uint64_t *addresses, size_t count,
+static void show_nothing(struct search *search, const struct debug_want *wants, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct debug_place place = {.address = wants[i].address};
+        search->visit(search->context, &place);
+    }
+}
+
+int debug_find(struct debug *debug, struct debug_part part, const uint64_t *addresses, size_t count,
                void (*visit)(void *context, const struct debug_place *place), void *context)
 {
     struct search *search = malloc(sizeof(*search));
@@ -163,10 +171,14 @@ int debug_find(struct debug *debug, const uint64_t *addresses, size_t count,
     }
     qsort(wants, count, sizeof(*wants), compare);
     size_t end;
-    for (size_t from = 0; from < count && wants[from].unit != DEBUG_UNITS_NONE; from = end) {
-        for (end = from; end < count && wants[end].unit == wants[from].unit; end++)
+    for (size_t from = 0; from < count; from = end) {
+        uint32_t unit = wants[from].unit;
+        for (end = from; end < count && wants[end].unit == unit; end++)
             continue;
-        search_unit(search, wants + from, end - from);
+        if (unit == DEBUG_UNITS_NONE && part.part == 0)
+            show_nothing(search, wants + from, end - from);
+        else if (unit != DEBUG_UNITS_NONE && unit % part.part_count == part.part)
+            search_unit(search, wants + from, end - from);
     }
     for (size_t i = 0; i < count; i++)
         free(wants[i].chain);

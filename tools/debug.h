@@ -24,8 +24,14 @@ struct debug_frame {
 
 struct debug_place {
     Dwarf_Addr address;
-    const struct debug_frame *frames; /* innermost first; at least one, perhaps with a line alone */
-    size_t count;
+    const struct debug_frame *frames; /* innermost first; one may have a line alone */
+    size_t count;                     /* 0: nothing is known */
+};
+
+/* Several processes may look up a part of the addresses each: those in every part_count-th unit, so
+ * that no unit is read twice. */
+struct debug_part {
+    unsigned part, part_count;
 };
 
 struct debug {
@@ -43,9 +49,9 @@ int debug_open(const struct debug_search *search, const struct debug_file *file,
                struct debug *ret_debug);
 void debug_close(struct debug *debug);
 
-/* Calls `visit` for those of the addresses, which are as the file's headers have them, of which
- * something is known; in any order. 0 or -ENOMEM. */
-int debug_find(struct debug *debug, const uint64_t *addresses, size_t count,
+/* Calls `visit` for each of the addresses that belong to the part, in any order; they are as the
+ * file's headers have them. 0 or -ENOMEM. */
+int debug_find(struct debug *debug, struct debug_part part, const uint64_t *addresses, size_t count,
                void (*visit)(void *context, const struct debug_place *place), void *context);
 
 #endif

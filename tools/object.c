@@ -38,8 +38,8 @@ struct reading {
     uint64_t *addresses;   /* the same */
     struct ht_elf_want *symbols;
     size_t count;
-    bool *is_answered; /* by the index of sought */
-    void *added;       /* of tsearch(3) */
+    bool *wants_symbol; /* by the index of sought: debug information has nothing on it */
+    void *added;        /* of tsearch(3) */
     struct ht_elf elf;
     bool has_elf;
 };
@@ -57,25 +57,17 @@ static int compare(const void *a_, const void *b_)
     return a->want < b->want ? -1 : a->want > b->want;
 }
 
-static bool find_addresses(struct reading *reading, const struct debug_file *file,
-                           bool is_compressed)
+static bool find_addresses(struct reading *reading, const struct debug_file *file)
 {
     const struct object_request *request = reading->request;
-    size_t from = 0, end = request->want_count;
-    if (!is_compressed) {
-        from = end * request->part / request->part_count;
-        end = end * (request->part + 1) / request->part_count;
-    } else if (request->part > 0) {
-        end = 0;
-    }
-    size_t room = end - from + 1;
+    size_t room = request->want_count + 1;
     reading->sought = calloc(room, sizeof(*reading->sought));
     reading->addresses = calloc(room, sizeof(*reading->addresses));
     reading->symbols = calloc(room, sizeof(*reading->symbols));
-    reading->is_answered = calloc(room, sizeof(*reading->is_answered));
-    if (!reading->sought || !reading->addresses || !reading->symbols || !reading->is_answered)
+    reading->wants_symbol = calloc(room, sizeof(*reading->wants_symbol));
+    if (!reading->sought || !reading->addresses || !reading->symbols || !reading->wants_symbol)
         return false;
-    for (size_t i = from; i < end; i++) {
+    for (size_t i = 0; i < request->want_count; i++) {
         const struct object_want *want = &request->wants[i];
         struct sought *sought = &reading->sought[reading->count];
         sought->want = i;
@@ -223,6 +215,11 @@ static void take_place(void *reading_, const struct debug_place *place)
     struct reading *reading = reading_;
     size_t i = find(reading, place->address);
     for (; i < reading->count && reading->addresses[i] == place->address; i++) {
+        if (reading->request->done)
+            __atomic_fetch_add(reading->request->done, 1, __ATOMIC_RELAXED);
+        reading->wants_symbol[i] = place->count == 0;
+        if (place->count == 0)
+            continue;
         Perftools__Profiles__Location *location = edit_add_location(reading->answer, place->count);
         if (!location) {
             reading->has_failed = true;
@@ -236,9 +233,6 @@ static void take_place(void *reading_, const struct debug_place *place)
             line->line = frame->line;
             line->column = frame->column;
         }
-        reading->is_answered[i] = true;
-        if (reading->request->done)
-            __atomic_fetch_add(reading->request->done, 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -248,7 +242,7 @@ static void take_symbols(struct reading *reading)
     static const struct debug_frame nowhere = {.directory = "", .file = ""};
     static struct naming naming;
     for (size_t i = 0; i < reading->count; i++) {
-        if (reading->is_answered[i] || !name_by_symbol(reading, i, &naming))
+        if (!reading->wants_symbol[i] || !name_by_symbol(reading, i, &naming))
             continue;
         Perftools__Profiles__Location *location = edit_add_location(reading->answer, 1);
         if (!location) {
@@ -262,13 +256,16 @@ static void take_symbols(struct reading *reading)
 
 /* ---- all of it ---- */
 
+/* Of the first part alone where that is less work. */
 static enum object_state read_debug(const struct debug_search *search,
                                     const struct debug_file *file, struct reading *reading)
 {
+    const struct object_request *request = reading->request;
+    struct debug_part part = {request->part, file->is_compressed ? 1 : request->part_count};
     struct debug debug;
-    int r = debug_open(search, file, &debug);
+    int r = part.part < part.part_count ? debug_open(search, file, &debug) : -EAGAIN;
     if (r == 0) {
-        r = debug_find(&debug, reading->addresses, reading->count, take_place, reading);
+        r = debug_find(&debug, part, reading->addresses, reading->count, take_place, reading);
         enum object_state state = debug.lacks_alternate ? OBJECT_LACKS_ALTERNATE
                                   : debug.lacks_dwo     ? OBJECT_LACKS_DWO
                                                         : OBJECT_HAS_LINES;
@@ -286,8 +283,7 @@ static enum object_state read_files(const struct debug_search *search,
     const struct debug_file *object = &files->object, *debug = &files->debug;
     if (object->fd < 0 && debug->fd < 0)
         return files->is_stale ? OBJECT_IS_STALE : OBJECT_IS_MISSING;
-    const struct debug_file *lines = object->has_lines ? object : debug;
-    if (!find_addresses(reading, object->fd >= 0 ? object : debug, lines->is_compressed)) {
+    if (!find_addresses(reading, object->fd >= 0 ? object : debug)) {
         reading->has_failed = true;
         return OBJECT_IS_BROKEN;
     }
@@ -295,8 +291,10 @@ static enum object_state read_files(const struct debug_search *search,
     if (!reading->has_elf)
         find_symbols(reading, object);
     enum object_state state = OBJECT_HAS_NO_LINES;
-    if (lines->has_lines && reading->count > 0)
-        state = read_debug(search, lines, reading);
+    if (object->has_lines || debug->has_lines)
+        state = read_debug(search, object->has_lines ? object : debug, reading);
+    if (state == OBJECT_HAS_NO_LINES && reading->request->part == 0)
+        memset(reading->wants_symbol, true, reading->count);
     take_symbols(reading);
     return state;
 }
@@ -329,7 +327,7 @@ bool object_read(const struct debug_search *search, const struct object_request 
     free(reading.sought);
     free(reading.addresses);
     free(reading.symbols);
-    free(reading.is_answered);
+    free(reading.wants_symbol);
     if (reading.added)
         tdestroy(reading.added, free);
     if (reading.has_failed)
