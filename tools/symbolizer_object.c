@@ -118,10 +118,12 @@ static bool expect(struct symbolizer_object *object)
     return true;
 }
 
-/* Of several parts of an object: one with lines counts before one without, and one of those where
- * something is missing before the others. */
+/* Of several parts of an object: one that could not be read is never hidden; then one with lines
+ * counts before one without, and one of those where something is missing before the others. */
 static enum object_state state_of_both(enum object_state a, enum object_state b)
 {
+    if (a == OBJECT_IS_BROKEN || b == OBJECT_IS_BROKEN)
+        return OBJECT_IS_BROKEN;
     bool both = a <= OBJECT_LACKS_ALTERNATE && b <= OBJECT_LACKS_ALTERNATE;
     return (a > b) == both ? a : b;
 }

@@ -60,9 +60,9 @@ void symbolizer_complain(const struct symbolized_object *object)
         say("%s is not the file that was loaded%s%s: no lines for its %zu places", object->path,
             *id ? ", which has the build id " : "", id, object->places);
     else if (object->state == OBJECT_IS_BROKEN)
-        say("%s: its debug information is damaged, or larger than can be read here: no lines for "
-            "its %zu places",
-            object->path, object->places);
+        say("%s: its debug information is damaged, or larger than can be read here: lines for %zu "
+            "of its %zu places",
+            object->path, object->with_lines, object->places);
 }
 
 unsigned symbolizer_processes(void)
